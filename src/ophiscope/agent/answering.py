@@ -1,0 +1,111 @@
+"""From the words of an answer to a result in root coordinates."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ophiscope.core.evidence import Evidence
+from ophiscope.core.region import Mask, clip_box
+from ophiscope.core.result import Result, ResultKind
+from ophiscope.core.view import View
+from ophiscope.errors import ToolCode, ToolError
+from ophiscope.protocol.answer_text import ParsedAnswer, parse_answer
+from ophiscope.protocol.coords import Profile
+
+__all__ = ["Answered", "Known", "compute_answer"]
+
+
+class Answered(NamedTuple):
+    """An answer whose places and citations were found."""
+
+    text: str
+    """Without citations; the option's own text where one was chosen."""
+    result: Result
+    cited: tuple[str, ...]
+
+
+class Known(NamedTuple):
+    """What an answer may refer to."""
+
+    options: tuple[str, ...]
+    views: Mapping[int, View]
+    evidence: Mapping[str, Evidence]
+    masks: Mapping[str, Mask]
+
+
+def compute_answer(text: str, known: Known, profile: Profile) -> Answered:
+    """The value of an answer.
+
+    Args:
+        text: What stood between ``<answer>`` and ``</answer>``.
+        known: What was shown and found so far.
+        profile: How the model writes places.
+
+    Raises:
+        ToolError: If it cites or uses evidence or a view that there is not, a mask where there is none, or a place
+            outside its view; the text tells the model what there is.
+    """
+    parsed = parse_answer(text, known.options)
+    unknown = [name for name in parsed.citations if name not in known.evidence]
+    if unknown:
+        listed = ", ".join(known.evidence) or "none yet"
+        said = f"There is no evidence {', '.join(unknown)}. Evidence so far: {listed}."
+        raise ToolError(ToolCode.UNKNOWN_EVIDENCE, said)
+    if parsed.evidence is not None:
+        result = _from_evidence(parsed, known)
+    elif parsed.numbers is not None:
+        result = _from_numbers(parsed, known, profile)
+    else:
+        result = _from_words(parsed)
+    return Answered(parsed.option if parsed.option is not None else parsed.plain, result, parsed.citations)
+
+
+def _from_evidence(parsed: ParsedAnswer, known: Known) -> Result:
+    name = parsed.evidence or ""
+    evidence = known.evidence[name]
+    if parsed.kind is ResultKind.MASK and name not in known.masks:
+        having = ", ".join(known.masks) or "none yet"
+        said = f"{name} comes from {evidence.tool} and has no mask. Evidence with one: {having}."
+        raise ToolError(ToolCode.NO_MASK, said)
+    if parsed.kind is ResultKind.BOX and evidence.box_xyxy is None:
+        raise ToolError(ToolCode.BAD_BOX, f"{name} found nothing and has no box.")
+    return Result(kind=parsed.kind, study=evidence.study, evidence=name, box_xyxy=evidence.box_xyxy)
+
+
+def _from_numbers(parsed: ParsedAnswer, known: Known, profile: Profile) -> Result:
+    numbers, handle = parsed.numbers or (), parsed.view or 1
+    if handle not in known.views:
+        shown = ", ".join(str(view) for view in known.views)
+        raise ToolError(ToolCode.UNKNOWN_VIEW, f"There is no view {handle}. Views shown so far: {shown}.")
+    picture = known.views[handle].picture
+    frame = picture.frame
+    if parsed.kind is ResultKind.POINT:
+        x, y = profile.point_to_pixels(numbers, frame)
+        if not (0 <= x <= frame.size_wh[0] and 0 <= y <= frame.size_wh[1]):
+            raise ToolError(ToolCode.BAD_BOX, f"The point {list(numbers)} lies outside view {handle}.")
+        (ox, oy), (sx, sy) = frame.origin_xy, frame.scale_xy
+        return Result(kind=parsed.kind, study=picture.study, point_xy=(ox + x * sx, oy + y * sy))
+    try:
+        clipped = clip_box(frame, profile.to_pixels(numbers, frame))
+    except ValueError as error:
+        raise ToolError(ToolCode.BAD_BOX, f"The box {list(numbers)} is empty or lies outside view {handle}.") from error
+    return Result(kind=parsed.kind, study=picture.study, box_xyxy=clipped.box.root_xyxy)
+
+
+def _from_words(parsed: ParsedAnswer) -> Result:
+    text = None
+    if parsed.kind in (ResultKind.TEXT, ResultKind.DESCRIPTION):
+        text = parsed.plain
+    elif parsed.kind is ResultKind.INSUFFICIENT:
+        text = parsed.why or None
+    return Result(
+        kind=parsed.kind,
+        option=parsed.option,
+        yes=parsed.yes,
+        text=text,
+        count=parsed.count,
+        time_s=parsed.time_s,
+        position_mm=parsed.position_mm,
+        interval_s=parsed.interval_s,
+        interval_mm=parsed.interval_mm,
+        events=parsed.events,
+    )

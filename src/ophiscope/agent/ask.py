@@ -1,0 +1,218 @@
+"""Ask one question about one or more files: the library's front door, and the same thing as ``ophiscope ask``."""
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from ophiscope.agent.assemble import (
+    SetupOptions,
+    build_manifest,
+    build_model,
+    build_segmenter,
+    build_setup,
+    check_egress,
+)
+from ophiscope.agent.drivers import Job, run_episode
+from ophiscope.agent.limits import Limits
+from ophiscope.agent.loop import Outcome
+from ophiscope.agent.offline import offline as offline_block
+from ophiscope.core.case import Case
+from ophiscope.core.region import Mask
+from ophiscope.core.result import ResultKind
+from ophiscope.core.study import Study
+from ophiscope.errors import CheckFailed, DiskFailed, WrongInput
+from ophiscope.ledger.sink import FileSink
+from ophiscope.media.png import encode_mask_png
+from ophiscope.media.study import read_study
+
+__all__ = ["AskResult", "AskSettings", "ask", "find_state_folder", "write_mask"]
+
+_SESSIONS = count()
+_NEEDS_SEGMENTER = frozenset({"segment_box", "segment_text"})
+
+
+class AskSettings(BaseModel):
+    """What can be chosen beside media, question, options and model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    coords: str | None = None
+    """Coordinate profile; the model family's own where None."""
+    segmenter: str = "nano-seg"
+    tools: str = "all"
+    """``all`` (those that fit the studies), ``none``, or names with commas."""
+    limits: Limits = Limits()
+    seed: int = 0
+    frame: int | None = None
+    """Which picture of a file that holds several, from 0."""
+    offline: bool = False
+    """Make any socket an error while the question is answered."""
+    allow_egress: bool = False
+    """Allow pictures made from DICOM to be sent to another machine."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AskResult:
+    """An answered (or unanswered) question."""
+
+    outcome: Outcome
+    studies: tuple[Study, ...]
+    trace: Path
+    """The folder that :func:`ophiscope.verify` and ``ophiscope report`` read."""
+    seconds: float
+
+    @property
+    def answer(self) -> str | None:
+        """The answer's text without citations, or None."""
+        return self.outcome.answer.text if self.outcome.answer else None
+
+    @property
+    def mask(self) -> Mask | None:
+        """The mask that the answer names, or None where the answer is no mask."""
+        result = self.outcome.result
+        named = result is not None and result.kind is ResultKind.MASK and result.evidence is not None
+        return self.outcome.masks.get(result.evidence) if named and result and result.evidence else None
+
+    def to_json(self) -> dict[str, Any]:
+        """The object that ``ophiscope ask --json`` prints."""
+        outcome = self.outcome
+        said = outcome.answer
+        cited = said.cited if said else ()
+        return {
+            "answer": self.answer,
+            "result": said.result.model_dump(mode="json", exclude_none=True) if said else None,
+            "confidence": said.confidence if said else None,
+            "stop": outcome.stop.value,
+            "turns": outcome.turns,
+            "evidence": [_render_evidence(entry.model_dump(mode="json"), cited) for entry in outcome.evidence],
+            "tool_calls": {"attempted": outcome.attempted_calls, "valid": outcome.valid_calls},
+            "trace": str(self.trace),
+            "seconds": round(self.seconds, 3),
+            "failure": {"error": outcome.failure.error, "text": outcome.failure.text}
+            if outcome.failure and outcome.failure.error
+            else None,
+        }
+
+
+_ALWAYS = frozenset({"id", "kind", "study", "tool", "cited", "views", "box_xyxy", "area_px", "score", "presence"})
+
+
+def _render_evidence(entry: Mapping[str, Any], cited: Sequence[str]) -> dict[str, Any]:
+    """One evidence; what belongs to another kind of study is left out."""
+    marked = {"id": entry["id"], "kind": entry["kind"], "study": entry["study"], "tool": entry["tool"]}
+    marked["cited"] = entry["id"] in cited
+    rest = {key: value for key, value in entry.items() if key not in marked}
+    return marked | {key: value for key, value in rest.items() if value is not None or key in _ALWAYS}
+
+
+def ask(
+    media: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    question: str,
+    *,
+    options: Sequence[str] = (),
+    model: str = "nano",
+    out: str | os.PathLike[str] | None = None,
+    settings: AskSettings = AskSettings(),  # noqa: B008 (frozen)
+) -> AskResult:
+    """Ask ``question`` about one file, or about several at once.
+
+    Args:
+        media: Path of an image or DICOM file, or several.
+        question: What is asked.
+        options: Choices, two or more; none for an open question.
+        model: ``nano``, ``hf:ID_OR_DIR``, ``openai:BASE_URL#NAME`` or ``replay:TRACE``. A local model is loaded once a
+            process.
+        out: A new or empty folder for the trace; a new one in the user's state folder where None.
+        settings: Everything else.
+
+    Returns:
+        The answer with its evidence. A model or tool that failed is told by ``outcome.stop``, not raised.
+
+    Raises:
+        WrongInput: If a file, the question, an option, the model or the folder cannot be used.
+        FolderInUse: If another process holds the folder.
+        DiskFailed: If the trace cannot be started.
+    """
+    with ExitStack() as stack:
+        if settings.offline:
+            stack.enter_context(offline_block())
+        return _ask(_build_case(media, question, options, settings.frame), model, out, settings)
+
+
+def _build_case(
+    media: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    question: str,
+    options: Sequence[str],
+    frame: int | None,
+) -> Case:
+    paths = [media] if isinstance(media, str | os.PathLike) else list(media)
+    if not question.strip():
+        raise WrongInput("The question is empty; ask something, for example \"Is there a polyp?\".")
+    studies = tuple(read_study(path, study=f"S{index}", frame=frame) for index, path in enumerate(paths, start=1))
+    try:
+        return Case(studies, question, tuple(options))
+    except ValueError as error:
+        raise WrongInput(str(error)) from error
+
+
+def _ask(case: Case, model_spec: str, out: str | os.PathLike[str] | None, settings: AskSettings) -> AskResult:
+    started_s = time.monotonic()
+    folder = Path(out) if out is not None else _make_state_folder()
+    _check_folder(folder)
+    model = build_model(model_spec, coords=settings.coords, offline=settings.offline)
+    options = SetupOptions(tools=settings.tools, limits=settings.limits)
+    setup = build_setup(case, model, None, options)
+    if _NEEDS_SEGMENTER & {tool.name for tool in setup.tools}:
+        setup = build_setup(case, model, build_segmenter(settings.segmenter), options)
+    check_egress(case, setup, allowed=settings.allow_egress)
+    sink = FileSink(folder, build_manifest(setup, seed=settings.seed), lambda: datetime.now(UTC))
+    outcome = run_episode(Job(case, sink, f"ask-{next(_SESSIONS)}", settings.seed), setup, model)
+    return AskResult(outcome, case.studies, folder, time.monotonic() - started_s)
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot become a trace before a model is loaded; the sink checks again, under a lock."""
+    if folder.is_dir() and any(folder.iterdir()):
+        raise WrongInput(f"The trace folder {folder} is not empty; give a new or empty folder with --out.")
+    if folder.exists() and not folder.is_dir():
+        raise WrongInput(f"The trace folder {folder} is a file; give a new or empty folder with --out.")
+
+
+def find_state_folder() -> Path:
+    """Where traces without ``--out`` go: ``$XDG_STATE_HOME/ophiscope/traces``, else below ``~/.local/state``."""
+    home = os.environ.get("XDG_STATE_HOME")
+    base = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "state"
+    return base / "ophiscope" / "traces"
+
+
+def _make_state_folder() -> Path:
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
+    return find_state_folder() / f"{stamp}-{os.getpid()}"
+
+
+def write_mask(result: AskResult, path: Path) -> None:
+    """Write the answer's mask as a 1-bit PNG of its study's root size; the file appears whole or not at all.
+
+    Raises:
+        CheckFailed: If the answer is no mask.
+        DiskFailed: If it cannot be written.
+    """
+    mask = result.mask
+    if mask is None:
+        raise CheckFailed(f"No mask was written to {path}: the answer is not a mask (stop: {result.outcome.stop}).")
+    study = next(study for study in result.studies if study.header.root == mask.frame.root)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_bytes(encode_mask_png(mask.sample(study.frame)))
+        os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise DiskFailed(f"The mask could not be written to {path}: {error.strerror}.") from error

@@ -1,0 +1,223 @@
+"""The one place where names become objects: models, segmenters, and the setup and manifest of an episode."""
+
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pydantic import JsonValue
+
+import ophiscope
+from ophiscope.agent.limits import Limits
+from ophiscope.agent.loop import Setup
+from ophiscope.agent.prompt import Prompt, read_prompt
+from ophiscope.core.case import Case
+from ophiscope.core.chat import ChatModel, FinishReason, ModelCard, Reply
+from ophiscope.core.framing import ViewPolicy
+from ophiscope.core.trace import Manifest, ReplyEvent
+from ophiscope.errors import CheckFailed, WrongInput
+from ophiscope.ledger.read import read_trace
+from ophiscope.models.address import build_server_card, is_loopback, parse_server_name
+from ophiscope.models.replay import ReplayModel
+from ophiscope.protocol.coords import parse_profile
+from ophiscope.tools.build import build_tools
+from ophiscope.tools.segmenters.build import build_segmenter as build_named_segmenter
+from ophiscope.tools.segmenters.segmenter import Segmenter
+
+__all__ = [
+    "MODEL_FORMS",
+    "SetupOptions",
+    "build_manifest",
+    "build_model",
+    "build_segmenter",
+    "build_setup",
+    "check_egress",
+    "parse_card",
+    "parse_recorded_replies",
+]
+
+MODEL_FORMS = "nano, hf:ID_OR_DIR, openai:BASE_URL#NAME, replay:TRACE"
+_API_KEY = "OPHISCOPE_API_KEY"
+_SERVER_PROMPT = "qwen"
+_CORE_LIBRARIES = ("numpy", "pillow", "pydicom", "pydantic")
+_LOCAL_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-image")
+_SERVER_LIBRARIES = ("httpx2",)
+
+
+def build_model(spec: str, *, coords: str | None = None, offline: bool = False) -> ChatModel:
+    """The model that ``spec`` names; a local one is loaded once a process.
+
+    Args:
+        spec: ``nano``, ``hf:ID_OR_DIR``, ``openai:BASE_URL#NAME`` or ``replay:TRACE``.
+        coords: Coordinate profile instead of the family's own.
+        offline: Whether a model that needs a network is refused.
+
+    Raises:
+        WrongInput: If the name is unknown, or what it needs is not there.
+    """
+    if coords is not None:
+        parse_profile(coords)
+    if spec.startswith("openai:"):
+        return _build_server(spec, coords, offline)
+    if spec.startswith("replay:"):
+        return _build_replay(Path(spec.removeprefix("replay:")))
+    if spec == "nano" or spec.startswith("hf:"):
+        return _load_local(spec, coords, offline)
+    raise WrongInput(f"Unknown model {spec!r}; accepted are {MODEL_FORMS}.")
+
+
+def _build_server(spec: str, coords: str | None, offline: bool) -> ChatModel:
+    from ophiscope.models.server import ServerModel  # the HTTP client costs time that the other models need not pay
+
+    address = parse_server_name(spec)
+    card = build_server_card(address, coords=coords, prompt=_SERVER_PROMPT)
+    return ServerModel(address, card=card, api_key=os.environ.get(_API_KEY), offline=offline)
+
+
+def _build_replay(folder: Path) -> ChatModel:
+    trace = read_trace(folder)
+    return ReplayModel(parse_recorded_replies(trace.replies), parse_card(trace.manifest))
+
+
+@lru_cache(maxsize=2)
+def _load_local(spec: str, coords: str | None, offline: bool) -> ChatModel:
+    try:
+        from ophiscope.models.local.load import load_local  # torch is an extra, and slow to import
+    except ImportError as error:
+        raise WrongInput(
+            f"The model {spec!r} needs {error.name}, which is not installed; install ophiscope[local], "
+            "or use --model openai:BASE_URL#NAME."
+        ) from error
+    return load_local(spec, coords=coords, offline=offline)
+
+
+@lru_cache(maxsize=2)
+def build_segmenter(spec: str) -> Segmenter:
+    """The segmenter that ``spec`` names; loaded once a process.
+
+    Raises:
+        WrongInput: If the name is unknown, or what it needs is not there.
+    """
+    try:
+        return build_named_segmenter(spec)
+    except OSError as error:
+        raise WrongInput(
+            f"The weights of the segmenter {spec!r} are not in this installation; choose --segmenter classical."
+        ) from error
+
+
+def parse_recorded_replies(events: Sequence[ReplyEvent]) -> tuple[Reply, ...]:
+    """The replies of a trace, as a model gave them."""
+    return tuple(
+        Reply(
+            text=event.text,
+            finish=FinishReason(event.finish),
+            token_ids=event.token_ids,
+            logprobs=event.logprobs,
+            prompt_tokens=event.prompt_tokens,
+            recomputed_tokens=event.recomputed_tokens,
+            notes=event.notes,
+        )
+        for event in events
+    )
+
+
+def parse_card(manifest: Manifest) -> ModelCard:
+    """The model's card in a manifest.
+
+    Raises:
+        CheckFailed: If it holds no card that this version understands.
+    """
+    try:
+        return ModelCard(**manifest.model)  # type: ignore[arg-type]
+    except (TypeError, ValueError) as error:
+        raise CheckFailed(f"The manifest's model card cannot be used: {error}.") from error
+
+
+@dataclass(frozen=True, slots=True)
+class SetupOptions:
+    """What a user chooses beside the model, the segmenter and the case."""
+
+    tools: str | tuple[str, ...] = "all"
+    limits: Limits = Limits()  # noqa: RUF009 (frozen)
+    temperature: float = 0.0
+    prompt: Prompt | None = None
+    """The card's own prompt where None."""
+
+
+def build_setup(
+    case: Case, model: ChatModel, segmenter: Segmenter | None, options: SetupOptions = SetupOptions()
+) -> Setup:
+    """Everything an episode of ``case`` needs beside the case."""
+    card = model.card
+    return Setup(
+        card=card,
+        profile=parse_profile(card.coords),
+        prompt=options.prompt or read_prompt(card.prompt),
+        tools=build_tools(options.tools, case),
+        segmenter=segmenter,
+        policy=ViewPolicy(card.patch_px, card.max_view_px, card.min_view_px),
+        limits=options.limits,
+        temperature=options.temperature,
+        egress_host=_find_egress_host(card),
+        spell=getattr(model, "spell", None),
+    )
+
+
+def _find_egress_host(card: ModelCard) -> str | None:
+    if not card.name.startswith("openai:"):
+        return None
+    address = parse_server_name(card.name)
+    return None if is_loopback(address.base_url) else address.host
+
+
+def check_egress(case: Case, setup: Setup, *, allowed: bool) -> None:
+    """Refuse to send pictures made from DICOM to another machine, unless that is allowed.
+
+    Raises:
+        WrongInput: If it is not allowed.
+    """
+    dicom = [study.header.study for study in case.studies if study.header.media_type == "application/dicom"]
+    if setup.egress_host is not None and dicom and not allowed:
+        raise WrongInput(
+            f"{', '.join(dicom)} comes from DICOM, and the model is on {setup.egress_host}, another machine; "
+            "add --allow-egress if its pictures may be sent there, or use a model on this machine."
+        )
+
+
+def build_manifest(setup: Setup, *, seed: int) -> Manifest:
+    """The manifest of an episode: what is fixed before its first event."""
+    segmenter = setup.segmenter
+    described: dict[str, JsonValue] = {}
+    if segmenter is not None:
+        targets: list[JsonValue] | None = None if segmenter.targets is None else list(segmenter.targets)
+        described = {"name": segmenter.name, "weights_sha256": segmenter.weights_sha256, "targets": targets}
+    return Manifest(
+        ophiscope=ophiscope.__version__,
+        versions=dict(_list_versions(_find_libraries(setup))),
+        model=asdict(setup.card),
+        segmenter=described,
+        prompt_sha256=setup.prompt.sha256,
+        tools=tuple(tool.name for tool in setup.tools),
+        limits={**setup.limits.model_dump(mode="json"), "temperature": setup.temperature},
+        seed=seed,
+    )
+
+
+def _find_libraries(setup: Setup) -> tuple[str, ...]:
+    return _SERVER_LIBRARIES if setup.card.family == "openai" else _LOCAL_LIBRARIES
+
+
+@lru_cache(maxsize=8)
+def _list_versions(extra: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    found = [("python", platform.python_version())]
+    for name in (*_CORE_LIBRARIES, *extra):
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return tuple(found)
+

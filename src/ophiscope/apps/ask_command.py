@@ -1,0 +1,136 @@
+"""``ophiscope ask``: the library function with a mouth."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from pydantic import ValidationError
+
+from ophiscope.agent.ask import AskResult, AskSettings, ask, write_mask
+from ophiscope.agent.limits import Limits
+from ophiscope.apps.terminal import DISCLAIMER, print_error, print_json, print_lines
+from ophiscope.core.trace import StopReason
+from ophiscope.errors import CheckFailed, WrongInput
+
+__all__ = ["STOP_EXIT_CODES", "AskArguments", "render_answer_lines", "run_ask"]
+
+STOP_EXIT_CODES: Mapping[StopReason, int] = MappingProxyType(
+    {
+        StopReason.MODEL_FAILED: 3,
+        StopReason.TOOL_FAILED: 3,
+        StopReason.DISK_FAILED: 74,
+        StopReason.CANCELLED: 130,
+    }
+)
+"""Every other reason is 0: a spent budget is a result, not an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskArguments:
+    """The command line of ``ask``."""
+
+    media: tuple[str, ...]
+    question: str
+    options: tuple[str, ...]
+    model: str
+    coords: str | None
+    segmenter: str
+    tools: str
+    max_turns: int
+    seed: int
+    frame: int | None
+    slice_at: str | None
+    offline: bool
+    allow_egress: bool
+    mask: Path | None
+    out: Path | None
+    json: bool
+
+
+def run_ask(arguments: AskArguments) -> int:
+    """Ask, print, and say by the exit code how it went.
+
+    Raises:
+        OphiscopeError: As :func:`ophiscope.agent.ask.ask`.
+    """
+    settings = _build_settings(arguments)
+    _check_mask_path(arguments.mask)
+    result = ask(
+        arguments.media,
+        arguments.question,
+        options=arguments.options,
+        model=arguments.model,
+        out=arguments.out,
+        settings=settings,
+    )
+    code = STOP_EXIT_CODES.get(result.outcome.stop, 0)
+    mask_path, problem = _write_mask(result, arguments.mask)
+    if arguments.json:
+        print_json(result.to_json() | ({"mask": mask_path} if arguments.mask is not None else {}))
+    else:
+        print_lines(*render_answer_lines(result))
+        if mask_path is not None:
+            print_lines(f"Mask: {mask_path}")
+    failure = result.outcome.failure
+    if failure is not None and failure.error is not None:
+        print_error(f"{result.outcome.stop.value}: {failure.text}")
+    if problem is not None:
+        print_error(str(problem))
+        code = code or problem.exit_code
+    return code
+
+
+def _build_settings(arguments: AskArguments) -> AskSettings:
+    if arguments.slice_at is not None:
+        raise WrongInput(f"--slice {arguments.slice_at}: volumes are not read yet; give an image or one DICOM file.")
+    try:
+        return AskSettings(
+            coords=arguments.coords,
+            segmenter=arguments.segmenter,
+            tools=arguments.tools,
+            limits=Limits(max_turns=arguments.max_turns),
+            seed=arguments.seed,
+            frame=arguments.frame,
+            offline=arguments.offline,
+            allow_egress=arguments.allow_egress,
+        )
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = "--" + str(first["loc"][-1]).replace("_", "-") if first["loc"] else "an option"
+        raise WrongInput(f"{name} cannot be {first['input']!r}: {first['msg']}.") from error
+
+
+def _check_mask_path(path: Path | None) -> None:
+    """Before any time is spent, see that the mask could be written."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise WrongInput(f"--mask {path} cannot be written; give the name of a file in a folder that exists.")
+
+
+def _write_mask(result: AskResult, path: Path | None) -> tuple[str | None, CheckFailed | None]:
+    if path is None:
+        return None, None
+    try:
+        write_mask(result, path)
+    except CheckFailed as error:
+        return None, error
+    return str(path), None
+
+
+def render_answer_lines(result: AskResult) -> list[str]:
+    """The answer for a person."""
+    outcome = result.outcome
+    said = outcome.answer
+    if said is None:
+        lines = [f"No answer ({outcome.stop.value})."]
+    else:
+        cited = "".join(f" [{name}]" for name in said.cited)
+        lines = [f"Answer: {said.text}{cited}"]
+        sure = "" if said.confidence is None else f", confidence {said.confidence:.2f}"
+        lines.append(f"  {said.result.kind.value}{sure}")
+    lines.append(f"  {outcome.turns} turns, {outcome.attempted_calls} calls ({outcome.valid_calls} valid)")
+    for entry in outcome.evidence:
+        box = "" if entry.box_xyxy is None else " box " + ", ".join(f"{value:.0f}" for value in entry.box_xyxy)
+        facts = [f"{name} {value:.2f}" for name in ("score", "presence") if (value := getattr(entry, name)) is not None]
+        lines.append(f"  {entry.id}: {entry.tool} in {entry.study}{box} {' '.join(facts)}".rstrip())
+    return [*lines, f"Trace: {result.trace}", DISCLAIMER]

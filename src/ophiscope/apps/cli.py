@@ -1,0 +1,215 @@
+"""The command line. Commands live in files of their own, loaded when they run, so that ``--help`` costs little."""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ophiscope import __version__
+from ophiscope.apps.terminal import print_error, print_json
+from ophiscope.errors import OphiscopeError
+
+__all__ = ["app", "main", "run"]
+
+_INTERRUPTED = 130
+_USAGE = 2
+_DEFECT = 1
+
+app = typer.Typer(
+    name="ophiscope",
+    help="Look, find, cite: medical vision-language models with evidence. Research use only; not for diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+_Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+_Trace = Annotated[Path, typer.Argument(metavar="TRACE", help="The folder that ask --out wrote.")]
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ophiscope {__version__}")
+        raise typer.Exit(0)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def ask(
+    media: Annotated[str, typer.Argument(metavar="MEDIA", help="An image or DICOM file.")],
+    question: Annotated[str, typer.Argument(metavar="QUESTION", help='For example "Is there a polyp?"')],
+    more: Annotated[
+        list[str] | None, typer.Option("--media", metavar="MORE", help="Another file of the same case; repeatable.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", metavar="TEXT", help="A choice; repeat for each, two or more.")
+    ] = None,
+    model: Annotated[
+        str, typer.Option(metavar="MODEL", help="nano, hf:ID_OR_DIR, openai:BASE_URL#NAME or replay:TRACE.")
+    ] = "nano",
+    coords: Annotated[
+        str | None, typer.Option(metavar="PROFILE", help="Coordinate profile instead of the model family's own.")
+    ] = None,
+    segmenter: Annotated[str, typer.Option(metavar="NAME", help="nano-seg or classical.")] = "nano-seg",
+    tools: Annotated[str, typer.Option(metavar="NAMES", help="all (that fit), none, or names with commas.")] = "all",
+    max_turns: Annotated[int, typer.Option(metavar="N", help="Replies of the model at most.")] = 8,
+    seed: Annotated[int, typer.Option(metavar="N", help="Seed of sampling.")] = 0,
+    frame: Annotated[
+        int | None, typer.Option(metavar="K", help="Which picture of a file that holds several, from 0.")
+    ] = None,
+    slice_: Annotated[
+        str | None, typer.Option("--slice", metavar="AXIS:K", help="Slice of a volume, for example axial:40.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Make any network connection an error.")] = False,
+    allow_egress: Annotated[
+        bool, typer.Option("--allow-egress", help="Allow pictures made from DICOM to be sent to another machine.")
+    ] = False,
+    mask: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the answer's mask as a PNG of the image's size.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A new or empty folder for the trace.")
+    ] = None,
+    json_: _Json = False,
+) -> None:
+    """Ask a question about an image; the answer cites the evidence that was looked at."""
+    from ophiscope.apps.ask_command import AskArguments, run_ask
+
+    arguments = AskArguments(
+        media=(media, *(more or ())),
+        question=question,
+        options=tuple(option or ()),
+        model=model,
+        coords=coords,
+        segmenter=segmenter,
+        tools=tools,
+        max_turns=max_turns,
+        seed=seed,
+        frame=frame,
+        slice_at=slice_,
+        offline=offline,
+        allow_egress=allow_egress,
+        mask=mask,
+        out=out,
+        json=json_,
+    )
+    raise typer.Exit(run_ask(arguments))
+
+
+@app.command()
+def verify(
+    trace: _Trace,
+    replay: Annotated[bool, typer.Option("--replay", help="Also run the recorded calls again and compare.")] = False,
+    study: Annotated[
+        list[Path] | None, typer.Option("--study", metavar="PATH", help="A study's file, where it is not in the trace.")
+    ] = None,
+    json_: _Json = False,
+) -> None:
+    """Check a trace: 0 intact, 1 not intact (says what and why), 2 not a trace."""
+    from ophiscope.apps.verify_command import run_verify
+
+    raise typer.Exit(run_verify(trace, replay=replay, studies=tuple(study or ()), as_json=json_))
+
+
+@app.command()
+def report(
+    trace: _Trace,
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", metavar="FILE.html", help="Default: TRACE.html beside the folder.")
+    ] = None,
+    json_: _Json = False,
+) -> None:
+    """Write one self-contained HTML page about a trace."""
+    from ophiscope.apps.report_command import run_report
+
+    raise typer.Exit(run_report(trace, out, as_json=json_))
+
+
+@app.command()
+def doctor(
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="Also show this model eight marked pictures.")
+    ] = None,
+    coords: Annotated[
+        str | None, typer.Option(metavar="PROFILE", help="The profile to judge, instead of the model family's own.")
+    ] = None,
+    json_: _Json = False,
+) -> None:
+    """Say what works here, and how to fix what does not."""
+    from ophiscope.apps.doctor_command import run_doctor
+
+    raise typer.Exit(run_doctor(model, coords=coords, as_json=json_))
+
+
+@app.command()
+def demo(
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="A new or empty folder; default ./demo, or the next free number.")
+    ] = None,
+    model: Annotated[str, typer.Option(metavar="MODEL", help="The model to ask.")] = "nano",
+    segmenter: Annotated[str, typer.Option(metavar="NAME", help="nano-seg or classical.")] = "nano-seg",
+    json_: _Json = False,
+) -> None:
+    """Ask about a real image, write the report, and verify the trace."""
+    from ophiscope.apps.demo_command import run_demo
+
+    raise typer.Exit(run_demo(out, model=model, segmenter=segmenter, as_json=json_))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command.
+
+    Returns:
+        The exit code: 0 done, 1 a check failed (or a defect of ours, said as such), 2 wrong input or usage, 3 the model
+        or a tool server failed, 74 the disk failed, 75 the folder is in use, 130 interrupted.
+    """
+    try:
+        returned: Any = app(args=list(arguments), prog_name="ophiscope", standalone_mode=False)
+    except KeyboardInterrupt:
+        return _fail(arguments, "Interrupted", "interrupted", _INTERRUPTED)
+    except OphiscopeError as error:
+        return _fail(arguments, type(error).__name__, str(error), error.exit_code)
+    except typer.Abort:
+        return _fail(arguments, "Interrupted", "interrupted", _INTERRUPTED)
+    except BrokenPipeError:
+        # whoever read our output has gone; the interpreter must not complain about it while it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if hasattr(error, "format_message"):
+            return _fail(arguments, "Usage", f"{error.format_message()} Try 'ophiscope --help'.", _USAGE)
+        if os.environ.get("OPHISCOPE_DEBUG"):
+            raise
+        message = f"a defect of ophiscope: {type(error).__name__}: {error} (OPHISCOPE_DEBUG=1 shows where)"
+        return _fail(arguments, "Defect", message, _DEFECT)
+    return returned if isinstance(returned, int) else 0
+
+
+def _fail(arguments: Sequence[str], kind: str, message: str, exit_code: int) -> int:
+    """One line on stderr; with ``--json`` also the one object on stdout."""
+    print_error(message)
+    if "--json" in arguments:
+        print_json({"error": kind, "message": message, "exit_code": exit_code})
+    return exit_code
+
+
+def main() -> None:
+    """Entry point of the ``ophiscope`` command."""
+    sys.exit(run(sys.argv[1:]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""What a terminal is shown: plain lines without anything that could drive it, or one JSON object."""
+
+import json
+import sys
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["DISCLAIMER", "print_error", "print_json", "print_lines", "render_plain"]
+
+DISCLAIMER = "Research use only; not for diagnosis."
+_UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Control, format (bidirectional overrides too), surrogate, private and unassigned characters, line separators."""
+
+
+def render_plain(text: str) -> str:
+    """``text`` as one printable line: escape sequences, line ends and invisible characters become spaces or ``?``."""
+    flat = " ".join(text.split())
+    return "".join("?" if unicodedata.category(letter) in _UNSAFE else letter for letter in flat)
+
+
+def print_lines(*lines: str) -> None:
+    """Print lines to stdout; each is made plain, its indentation is kept."""
+    for line in lines:
+        indent = line[: len(line) - len(line.lstrip(" "))]
+        _write(sys.stdout, indent + render_plain(line))
+
+
+def print_error(message: str) -> None:
+    """Print one line to stderr."""
+    _write(sys.stderr, f"ophiscope: {render_plain(message)}")
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print exactly one JSON object to stdout; ASCII only, so no terminal and no locale can be upset by it."""
+    _write(sys.stdout, json.dumps(value, ensure_ascii=True, allow_nan=False))
+
+
+def _write(stream: Any, line: str) -> None:
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+    stream.flush()

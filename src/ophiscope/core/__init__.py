@@ -1,0 +1,1 @@
+"""Values without IO: where a picture comes from, what was found in it, what was said about it."""

@@ -1,0 +1,1 @@
+"""Files in, clean pixels without identity out."""

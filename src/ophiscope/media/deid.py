@@ -1,0 +1,59 @@
+"""The gate that no identifying DICOM value passes.
+
+It works by omission: the walk over a file copies the elements named here and nothing else, so a name, date or
+identifier is never decoded at all. Of what is copied, only the elements of :data:`LEAVING` reach a
+:class:`~ophiscope.core.study.StudyHeader`, as numbers or as words of closed lists; :data:`DECODING` serve to turn
+stored values into pixels and stay inside ``media``.
+"""
+
+__all__ = ["COPIED_TAGS", "DECODING", "LEAVING", "MODALITIES"]
+
+LEAVING: dict[int, str] = {
+    0x0008_0060: "Modality",
+    0x0018_1164: "ImagerPixelSpacing",
+    0x0028_0008: "NumberOfFrames",
+    0x0028_0010: "Rows",
+    0x0028_0011: "Columns",
+    0x0028_0030: "PixelSpacing",
+    0x0028_0034: "PixelAspectRatio",
+    0x0028_0101: "BitsStored",
+    0x0028_0301: "BurnedInAnnotation",
+    0x0028_1050: "WindowCenter",
+    0x0028_1051: "WindowWidth",
+    0x0028_1052: "RescaleIntercept",
+    0x0028_1053: "RescaleSlope",
+    0x0028_1056: "VOILUTFunction",
+}
+"""Tags whose meaning may leave ``media``: numbers, and words of closed lists."""
+
+DECODING: dict[int, str] = {
+    0x0028_0002: "SamplesPerPixel",
+    0x0028_0004: "PhotometricInterpretation",
+    0x0028_0006: "PlanarConfiguration",
+    0x0028_0100: "BitsAllocated",
+    0x0028_0102: "HighBit",
+    0x0028_0103: "PixelRepresentation",
+    0x0028_0120: "PixelPaddingValue",
+    0x0028_0121: "PixelPaddingRangeLimit",
+    0x0028_1101: "RedPaletteColorLookupTableDescriptor",
+    0x0028_1102: "GreenPaletteColorLookupTableDescriptor",
+    0x0028_1103: "BluePaletteColorLookupTableDescriptor",
+    0x0028_1201: "RedPaletteColorLookupTableData",
+    0x0028_1202: "GreenPaletteColorLookupTableData",
+    0x0028_1203: "BluePaletteColorLookupTableData",
+    0x0028_3000: "ModalityLUTSequence",
+    0x0028_3010: "VOILUTSequence",
+    0x5200_9229: "SharedFunctionalGroupsSequence",
+    0x5200_9230: "PerFrameFunctionalGroupsSequence",
+}
+"""Tags read to turn stored values into pixels; nothing of them leaves."""
+
+COPIED_TAGS = frozenset(LEAVING) | frozenset(DECODING)
+
+_MODALITY_CODES = """
+AR BDUS BI BMD CR CT DG DX ES GM HC IO IVOCT IVUS KER LEN LS MG MR NM OAM OCT OP OPM OPT OPTBSV OPV OSS OT PT PX RF RG
+RTIMAGE SC SM TG US VA XA XC
+"""
+
+MODALITIES = frozenset(_MODALITY_CODES.split())
+"""DICOM PS3.3 C.7.3.1.1.1, those that hold pictures; any other text in the element is dropped."""

@@ -1,0 +1,152 @@
+"""Stored DICOM values: their layout, one frame of them as unsigned integers or colours.
+
+Source: DICOM PS3.3 C.7.6.3.1 (image pixel module) and PS3.5 section 8 (encoding of pixel data).
+"""
+
+from typing import BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_color_lut, convert_color_space
+
+from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_walk import DicomLayout
+
+__all__ = ["PixelLayout", "apply_palette", "decode_frame", "parse_pixel_layout", "to_unsigned"]
+
+_ACCEPTED = ("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL")
+_KNOWN = ("YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "HSV", "ARGB", "CMYK", "XYB")
+
+
+class PixelLayout(NamedTuple):
+    """How stored values are laid out."""
+
+    rows: int
+    columns: int
+    samples: int
+    bits_allocated: int
+    bits_stored: int
+    high_bit: int
+    signed: bool
+    planar: bool
+    photometric: str
+    frames: int
+    big: bool
+    """Most significant byte first."""
+
+    @property
+    def bytes_per_pixel(self) -> int:
+        """All samples together."""
+        return self.samples * self.bits_allocated // 8
+
+    @property
+    def frame_bytes(self) -> int:
+        """Of one frame."""
+        return self.rows * self.columns * self.bytes_per_pixel
+
+    @property
+    def offset(self) -> int:
+        """What is added to signed values to make them unsigned."""
+        return 1 << (self.bits_stored - 1) if self.signed else 0
+
+
+def parse_pixel_layout(dataset: Dataset, *, big: bool = False) -> PixelLayout:
+    """Read and check the elements that say how pixels are stored.
+
+    Raises:
+        MediaRejected: ``corrupt`` where they are missing or contradict each other, ``unsupported`` for layouts without
+            a reader.
+    """
+    allocated = _require(dataset, "BitsAllocated")
+    stored = _require(dataset, "BitsStored", allocated)
+    layout = PixelLayout(
+        rows=_require(dataset, "Rows"),
+        columns=_require(dataset, "Columns"),
+        samples=_require(dataset, "SamplesPerPixel", 1),
+        bits_allocated=allocated,
+        bits_stored=stored,
+        high_bit=_require(dataset, "HighBit", stored - 1),
+        signed=_require(dataset, "PixelRepresentation", 0) == 1,
+        planar=_require(dataset, "PlanarConfiguration", 0) == 1,
+        photometric=_find_photometric(dataset),
+        frames=_require(dataset, "NumberOfFrames", 1),
+        big=big,
+    )
+    if allocated not in (8, 16):
+        raise MediaRejected(MediaCode.UNSUPPORTED, f"DICOM with {allocated} bits per sample; accepted are 8 and 16")
+    if not (1 <= stored <= allocated and stored - 1 <= layout.high_bit < allocated):
+        raise MediaRejected(
+            MediaCode.CORRUPT, f"damaged DICOM: {stored} bits up to bit {layout.high_bit} of {allocated}"
+        )
+    colour = layout.photometric in ("RGB", "YBR_FULL")
+    if layout.samples != (3 if colour else 1):
+        raise MediaRejected(
+            MediaCode.CORRUPT, f"damaged DICOM: {layout.photometric} with {layout.samples} samples per pixel"
+        )
+    if colour and (allocated, stored) != (8, 8):
+        raise MediaRejected(MediaCode.UNSUPPORTED, f"DICOM colour of {stored} bits per sample; accepted is 8")
+    return layout
+
+
+def _require(dataset: Dataset, keyword: str, default: int | None = None) -> int:
+    value: object = dataset.get(keyword)
+    if value is None and default is not None:
+        return default
+    if not isinstance(value, int):
+        raise MediaRejected(MediaCode.CORRUPT, f"damaged DICOM: {keyword} is missing or no whole number")
+    return int(value)
+
+
+def _find_photometric(dataset: Dataset) -> str:
+    value = dataset.get("PhotometricInterpretation")
+    word = value.strip() if isinstance(value, str) else ""
+    if word in _ACCEPTED:
+        return word
+    what = word if word in _KNOWN else "of an unknown kind"
+    raise MediaRejected(MediaCode.UNSUPPORTED, f"DICOM pixels {what}; accepted are {', '.join(_ACCEPTED)}")
+
+
+def decode_frame(file: BinaryIO, layout: DicomLayout, pixels: PixelLayout, index: int) -> NDArray[np.generic]:
+    """One frame: uint8 or uint16 ``(H, W)`` of stored values made unsigned, or uint8 RGB ``(H, W, 3)``."""
+    file.seek(layout.pixel_offset + index * pixels.frame_bytes)
+    data = file.read(pixels.frame_bytes)
+    if len(data) != pixels.frame_bytes:
+        raise MediaRejected(MediaCode.CORRUPT, "damaged DICOM: the file ended while its pixels were read")
+    order = ">" if pixels.big else "<"
+    if pixels.bits_allocated == 8:
+        flat = np.frombuffer(data, dtype=np.uint8)
+        if pixels.big and layout.pixel_vr == b"OW" and flat.size % 2 == 0:
+            flat = flat.reshape(-1, 2)[:, ::-1].reshape(-1)  # two 8-bit values share each swapped word
+    else:
+        flat = np.frombuffer(data, dtype=np.dtype(order + "u2")).astype(np.uint16)
+    if pixels.samples == 3:
+        return _arrange_colour(flat, pixels)
+    values = flat.reshape(pixels.rows, pixels.columns)
+    shift, mask = pixels.high_bit + 1 - pixels.bits_stored, 2**pixels.bits_stored - 1
+    # turning over the sign bit of two's complement adds half the range
+    return np.asarray(((values >> shift) & mask) ^ pixels.offset, dtype=values.dtype)
+
+
+def _arrange_colour(flat: NDArray[np.generic], pixels: PixelLayout) -> NDArray[np.generic]:
+    if pixels.planar:
+        picture = np.moveaxis(flat.reshape(3, pixels.rows, pixels.columns), 0, 2)
+    else:
+        picture = flat.reshape(pixels.rows, pixels.columns, 3)
+    if pixels.photometric == "YBR_FULL":
+        picture = convert_color_space(picture, "YBR_FULL", "RGB")
+    return np.ascontiguousarray(picture, dtype=np.uint8)
+
+
+def apply_palette(stored: NDArray[np.generic], dataset: Dataset, pixels: PixelLayout) -> NDArray[np.uint8]:
+    """A palette picture as uint8 RGB ``(H, W, 3)``; 16-bit palettes keep their upper 8 bits."""
+    if pixels.signed:
+        raise MediaRejected(MediaCode.UNSUPPORTED, "DICOM palette pictures with signed values")
+    colours = apply_color_lut(stored, dataset)
+    return np.asarray(colours >> 8 if colours.dtype.itemsize == 2 else colours, dtype=np.uint8)
+
+
+def to_unsigned(value: int, pixels: PixelLayout) -> int:
+    """A stored value as it stands in the root array, whichever sign its element was read with."""
+    mask: int = 2**pixels.bits_stored - 1
+    return (value & mask) ^ pixels.offset

@@ -1,0 +1,228 @@
+"""What is let in: limits, the kind of a file by its first bytes, and one safe way to open it.
+
+Everything here runs before any decoder does, on plain integers. Nothing is judged by its name.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from typing import BinaryIO, NamedTuple
+
+from ophiscope.errors import MediaCode, MediaRejected
+
+__all__ = ["ACCEPTED", "DEFAULT_LIMITS", "Limits", "MediaFormat", "OpenedMedia", "check_picture", "open_media", "sniff"]
+
+_HEAD_BYTES = 512
+_PASSES = 16
+"""How often a decoder may go over the largest admitted picture (progressive scans, frames before the asked one)."""
+
+ACCEPTED = "PNG, JPEG, TIFF, BMP, WEBP and uncompressed DICOM"
+"""What an error message offers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that a file may ask for; ``str()`` gives one ``name = value`` line per limit."""
+
+    file_bytes: int = 2 << 30
+    image_pixels: int = 64_000_000
+    image_side_px: int = 16_384
+    expanded_bytes: int = 1 << 30
+    """Rows x columns x samples x bytes x frames of one object."""
+    frames: int = 10_000
+    embedded_bytes: int = 4 << 20
+    """Colour profile, EXIF, XMP and text of a raster file together."""
+    meta_bytes: int = 1 << 20
+    """What is read of a DICOM header."""
+    elements: int = 200_000
+    """DICOM elements walked over before the pixels are found."""
+    sequence_depth: int = 32
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or value <= 0:
+                raise ValueError(f"Limit {field.name} = {value!r} must be a whole number above 0.")
+
+    def __str__(self) -> str:
+        return "\n".join(f"{field.name} = {getattr(self, field.name)}" for field in fields(self))
+
+    @property
+    def decoded_pixels(self) -> int:
+        """Pixels that a decoder may go over for one picture, all passes together."""
+        return _PASSES * self.image_pixels
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class MediaFormat(StrEnum):
+    """The formats that have a reader, by media type."""
+
+    PNG = "image/png"
+    JPEG = "image/jpeg"
+    TIFF = "image/tiff"
+    BMP = "image/bmp"
+    WEBP = "image/webp"
+    DICOM = "application/dicom"
+
+
+class OpenedMedia(NamedTuple):
+    """A regular file of an accepted format, open for reading at its start."""
+
+    file: BinaryIO
+    size_bytes: int
+    format: MediaFormat
+
+
+_BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
+
+_REFUSED: tuple[tuple[int, bytes, str], ...] = (
+    (0, b"PK\x03\x04", "an archive (zip)"),
+    (0, b"PK\x05\x06", "an archive (zip)"),
+    (0, b"\x1f\x8b", "an archive (gzip)"),
+    (0, b"BZh", "an archive (bzip2)"),
+    (0, b"\xfd7zXZ\x00", "an archive (xz)"),
+    (0, b"\x28\xb5\x2f\xfd", "an archive (zstd)"),
+    (0, b"7z\xbc\xaf\x27\x1c", "an archive (7z)"),
+    (0, b"Rar!", "an archive (rar)"),
+    (257, b"ustar", "an archive (tar)"),
+    (0, b"#EXTM3U", "a playlist"),
+    (0, b"ffconcat", "a playlist"),
+    (0, b"GIF8", "a GIF"),
+    (0, b"II\x2b\x00", "a BigTIFF"),
+    (0, b"MM\x00\x2b", "a BigTIFF"),
+    (4, b"ftypheic", "a HEIC picture"),
+    (4, b"ftypavif", "an AVIF picture"),
+    (4, b"ftyp", "a video (MP4 or MOV)"),
+    (0, b"\x1aE\xdf\xa3", "a video (Matroska or WebM)"),
+    (8, b"AVI ", "a video (AVI)"),
+    (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (344, b"n+1\x00", "a NIfTI volume"),
+    (0, b"%PDF", "a PDF"),
+    (0, b"%!PS", "PostScript"),
+    (0, b"MZ", "a program"),
+    (0, b"\x7fELF", "a program"),
+)
+
+
+def sniff(head: bytes) -> MediaFormat:
+    """The format of a file that starts with ``head`` (its first 512 bytes, or all of it).
+
+    Raises:
+        MediaRejected: ``unsupported`` for what is known but has no reader, ``unknown_format`` for the rest.
+    """
+    if head[128:132] == b"DICM":
+        if head.startswith((b"MZ", b"\x7fELF")):
+            raise MediaRejected(MediaCode.UNSUPPORTED, "a DICOM file that is also a program is refused")
+        return MediaFormat.DICOM
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return MediaFormat.PNG
+    if head.startswith(b"\xff\xd8\xff"):
+        return MediaFormat.JPEG
+    if head.startswith((b"II\x2a\x00", b"MM\x00\x2a")):
+        return MediaFormat.TIFF
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return MediaFormat.WEBP
+    if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
+        return MediaFormat.BMP
+    for offset, magic, what in _REFUSED:
+        if head[offset : offset + len(magic)] == magic:
+            raise MediaRejected(MediaCode.UNSUPPORTED, f"this is {what}; accepted are {ACCEPTED}")
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise MediaRejected(MediaCode.UNSUPPORTED, f"this is XML, HTML or SVG; accepted are {ACCEPTED}")
+    raise MediaRejected(MediaCode.UNKNOWN_FORMAT, f"its content is of no known format; accepted are {ACCEPTED}")
+
+
+@contextmanager
+def open_media(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Iterator[OpenedMedia]:
+    """Open one regular local file whose size and kind are admitted.
+
+    The file is opened once and judged by its descriptor, so that it cannot be exchanged between check and use; a pipe
+    or device never blocks. Messages name no path.
+
+    Raises:
+        MediaRejected: With the reason in its code.
+    """
+    descriptor = _open_descriptor(os.fspath(path))
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        _check_status(status, limits)
+        head = file.read(_HEAD_BYTES)
+        file.seek(0)
+        yield OpenedMedia(file, status.st_size, sniff(head))
+
+
+def _open_descriptor(path: str | bytes) -> int:
+    text = os.fsdecode(path)
+    if "://" in text or text.startswith("data:"):
+        raise MediaRejected(MediaCode.NOT_A_FILE, "addresses are not fetched; give the path of a local file")
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
+    try:
+        # a directory opens on some systems and not on others; asked first, it gets the same answer everywhere
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise MediaRejected(MediaCode.NOT_A_FILE, _describe_kind(os.stat(path).st_mode))
+        return os.open(path, flags)
+    except (FileNotFoundError, NotADirectoryError):
+        raise MediaRejected(MediaCode.MISSING, "there is no such file") from None
+    except PermissionError:
+        raise MediaRejected(MediaCode.UNREADABLE, "this user may not read it") from None
+    except (OSError, ValueError) as problem:
+        reason = problem.strerror if isinstance(problem, OSError) and problem.strerror else "not a usable path"
+        raise MediaRejected(MediaCode.UNREADABLE, f"it cannot be opened ({reason})") from None
+
+
+def _describe_kind(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "this is a folder; give one file"
+    return "this is a pipe, socket or device; give a regular file"
+
+
+def _check_status(status: os.stat_result, limits: Limits) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise MediaRejected(MediaCode.NOT_A_FILE, _describe_kind(status.st_mode))
+    if status.st_size == 0:
+        raise MediaRejected(MediaCode.EMPTY, "the file is empty")
+    if status.st_size > limits.file_bytes:
+        raise MediaRejected(
+            MediaCode.TOO_LARGE_FILE, f"the file has {status.st_size} bytes; at most {limits.file_bytes} are read"
+        )
+
+
+def check_picture(size_wh: tuple[int, int], limits: Limits, *, bytes_per_pixel: int = 1, frames: int = 1) -> None:
+    """Refuse a declared picture that is empty or too large, before anything is allocated for it.
+
+    Args:
+        size_wh: Declared width and height.
+        limits: What is admitted.
+        bytes_per_pixel: Of the decoded array, all samples together.
+        frames: How many pictures of this size are declared.
+
+    Raises:
+        MediaRejected: ``corrupt``, ``too_long_side``, ``too_many_pixels`` or ``too_many_frames``.
+    """
+    w, h = size_wh
+    if w <= 0 or h <= 0 or frames <= 0:
+        raise MediaRejected(MediaCode.CORRUPT, f"it declares {frames} picture(s) of {w}x{h} pixels")
+    if max(w, h) > limits.image_side_px:
+        raise MediaRejected(
+            MediaCode.TOO_LONG_SIDE, f"it declares {w}x{h} pixels; a side may have at most {limits.image_side_px}"
+        )
+    if w * h > limits.image_pixels:
+        raise MediaRejected(
+            MediaCode.TOO_MANY_PIXELS, f"it declares {w}x{h} pixels; at most {limits.image_pixels} are decoded"
+        )
+    if frames > limits.frames:
+        raise MediaRejected(
+            MediaCode.TOO_MANY_FRAMES, f"it declares {frames} frames; at most {limits.frames} are admitted"
+        )
+    if w * h * bytes_per_pixel * frames > limits.expanded_bytes:
+        raise MediaRejected(
+            MediaCode.TOO_MANY_PIXELS,
+            f"{frames} frame(s) of {w}x{h} pixels expand to {w * h * bytes_per_pixel * frames} bytes; "
+            f"at most {limits.expanded_bytes} are decoded",
+        )

@@ -1,0 +1,315 @@
+"""Checkpoints in, models out: safetensors and two known architectures only, no code from the checkpoint."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ophiscope.core.chat import ModelCard
+from ophiscope.errors import WrongInput
+from ophiscope.models.local.engine import LocalModel, LocalParts
+from ophiscope.models.local.nano import NANO_LAYOUT, NANO_VIEW_PX
+from ophiscope.models.local.packing import PatchLayout
+from ophiscope.models.local.skeleton import SkeletonConfig, SkeletonModel
+from ophiscope.models.local.tokens import load_codec
+
+__all__ = [
+    "NANO_DIR",
+    "build_model",
+    "compute_weights_sha256",
+    "load_local",
+    "load_model",
+    "load_nano_model",
+    "read_config",
+    "write_checkpoint",
+]
+
+NANO_DIR = Path(__file__).parents[1] / "weights" / "nano"
+"""Where the embedded model lies."""
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_CHUNK_BYTES = 1 << 20
+_SMALL_BYTES = 1 << 27
+"""Up to here a checkpoint is loaded directly; above, by the loader of transformers, which draws no fresh weights."""
+
+
+_CLIP_MEAN, _CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_MAX_VIEW_TOKENS, _MIN_VIEW_TOKENS = 1024, 256
+
+
+@dataclass(frozen=True, slots=True)
+class _Family:
+    """What a checkpoint's files do not say."""
+
+    coords: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+_FAMILIES: Mapping[str, _Family] = MappingProxyType(
+    {
+        "qwen3_vl": _Family("relative_1000", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        "qwen2_5_vl": _Family("absolute_px", _CLIP_MEAN, _CLIP_STD),
+    }
+)
+
+
+def _qwen3_vl() -> tuple[Any, Any]:
+    from transformers.models.qwen3_vl.configuration_qwen3_vl import Qwen3VLConfig
+    from transformers.models.qwen3_vl.modeling_qwen3_vl import Qwen3VLForConditionalGeneration
+
+    return Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+
+def _qwen2_5_vl() -> tuple[Any, Any]:
+    from transformers.models.qwen2_5_vl.configuration_qwen2_5_vl import Qwen2_5_VLConfig
+    from transformers.models.qwen2_5_vl.modeling_qwen2_5_vl import Qwen2_5_VLForConditionalGeneration
+
+    return Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+
+_ARCHITECTURES: Mapping[str, Callable[[], tuple[Any, Any]]] = MappingProxyType(
+    {"qwen3_vl": _qwen3_vl, "qwen2_5_vl": _qwen2_5_vl}
+)
+
+
+def load_local(spec: str, *, coords: str | None = None, offline: bool = False, device: str = "cpu") -> LocalModel:
+    """Load a model that runs in this process.
+
+    Args:
+        spec: ``nano``, or ``hf:`` and a checkpoint directory or hub id (a bare directory or id is taken as well).
+        coords: Coordinate profile instead of the family's own.
+        offline: Whether a hub id may only come from the local hub cache.
+        device: Where it computes; on a CPU in float32, elsewhere in bfloat16.
+
+    Raises:
+        WrongInput: If there is no such checkpoint, or it is not one that we run.
+    """
+    if spec == "nano":
+        return _assemble("nano", NANO_DIR, load_nano_model(NANO_DIR).to(device), coords)
+    name = spec.removeprefix("hf:")
+    directory = Path(name).expanduser()
+    if not directory.is_dir():
+        directory = _fetch(name, offline=offline)
+    dtype = "float32" if device == "cpu" else "bfloat16"
+    model = load_model(directory, dtype=dtype, device=device)
+    return _assemble(f"hf:{name}", directory, model, coords)
+
+
+def load_nano_model(directory: Path) -> SkeletonModel:
+    """The embedded model in ``directory``, computed in float32, without an import of transformers.
+
+    Raises:
+        WrongInput: If the files are missing or do not fit one another.
+    """
+    import torch
+    from safetensors.numpy import load_file
+
+    model = SkeletonModel(SkeletonConfig.from_dict(_read_fields(directory)), seed=None)
+    # widened by numpy: the first operation of torch on that much data would wait for its threads to start
+    stored = load_file(_weight_files(directory)[0])
+    model.assign({name: torch.from_numpy(value.astype("float32")) for name, value in stored.items()})
+    return model.eval()
+
+
+def _assemble(name: str, directory: Path, model: Any, coords: str | None) -> LocalModel:
+    """Join a loaded model with its tokenizer, picture layout and card."""
+    config, nano = model.config, name == "nano"
+    family = _FAMILIES[config.model_type]
+    layout = NANO_LAYOUT if nano else _read_layout(directory, config, family)
+    codec = load_codec(directory)
+    if codec.image_id != config.image_token_id:
+        raise WrongInput(
+            f"The tokenizer in {directory} gives <|image_pad|> the id {codec.image_id}, "
+            f"its config.json {config.image_token_id}."
+        )
+    unit_px = layout.unit_px**2
+    card = ModelCard(
+        name=name,
+        family="nano" if nano else config.model_type,
+        coords=coords or family.coords,
+        patch_px=layout.unit_px,
+        max_view_px=NANO_VIEW_PX if nano else _MAX_VIEW_TOKENS * unit_px,
+        min_view_px=NANO_VIEW_PX if nano else _MIN_VIEW_TOKENS * unit_px,
+        prompt="nano" if nano else "qwen",
+        token_exact=True,
+        weights_sha256=compute_weights_sha256(directory),
+        chat_template_sha256=_hash_template(directory),
+    )
+    return LocalModel(LocalParts(card, model, codec, layout, config.text_config.max_position_embeddings))
+
+
+def _fetch(name: str, *, offline: bool) -> Path:
+    """A hub checkpoint's directory, downloaded where needed: weights and texts, never code."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(name, local_files_only=offline, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
+        )
+    except HFValidationError:
+        raise WrongInput(
+            f"Model {name!r} is neither a directory nor a hub id like Qwen/Qwen3-VL-2B-Instruct."
+        ) from None
+    except LocalEntryNotFoundError:
+        how = "without --offline" if offline else "with a network"
+        raise WrongInput(
+            f"Model {name!r} is not in the local hub cache; run once {how}, or give a directory."
+        ) from None
+    except HfHubHTTPError as error:
+        raise WrongInput(f"The hub does not give {name!r}: {str(error).splitlines()[0]}") from None
+
+
+def _read_layout(directory: Path, config: Any, family: _Family) -> PatchLayout:
+    """Patch sizes by the config; mean and std by ``preprocessor_config.json`` where there is one."""
+    vision = config.vision_config
+    path = directory / "preprocessor_config.json"
+    fields = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    mean, std = fields.get("image_mean", family.mean), fields.get("image_std", family.std)
+    return PatchLayout(
+        vision.patch_size, vision.temporal_patch_size, vision.spatial_merge_size, tuple(mean), tuple(std)
+    )
+
+
+def _hash_template(directory: Path) -> str | None:
+    """sha256 of the checkpoint's own chat template, which is not used."""
+    for name in ("chat_template.jinja", "chat_template.json"):
+        if (directory / name).is_file():
+            return hashlib.sha256((directory / name).read_bytes()).hexdigest()
+    path = directory / "tokenizer_config.json"
+    template = json.loads(path.read_text("utf-8")).get("chat_template") if path.is_file() else None
+    return None if template is None else hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+
+
+def _read_fields(directory: Path) -> dict[str, Any]:
+    path = directory / "config.json"
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise WrongInput(
+            f"No config.json in {directory}; give a Qwen2.5-VL or Qwen3-VL checkpoint directory."
+        ) from None
+    except (OSError, ValueError) as error:
+        raise WrongInput(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(fields, dict) or fields.get("model_type") not in _ARCHITECTURES:
+        kind = fields.get("model_type") if isinstance(fields, dict) else None
+        raise WrongInput(f"{path} has model_type {kind!r}; accepted are {', '.join(sorted(_ARCHITECTURES))}.")
+    return fields
+
+
+def read_config(directory: Path) -> Any:
+    """The config object of a checkpoint directory.
+
+    Raises:
+        WrongInput: If there is no readable ``config.json``, or its ``model_type`` is not one that we run.
+    """
+    fields = _read_fields(directory)
+    config = _ARCHITECTURES[fields["model_type"]]()[0].from_dict(fields)
+    if getattr(config.text_config, "use_sliding_window", False):
+        raise WrongInput(
+            f"{directory} asks for sliding-window attention, which is not supported; the published ones do not."
+        )
+    return config
+
+
+def build_model(config: Any) -> Any:
+    """A model of ``config`` with fresh weights."""
+    return _ARCHITECTURES[config.model_type]()[1](config)
+
+
+def load_model(directory: Path, *, dtype: str = "float32", device: str = "cpu") -> Any:
+    """The model of a checkpoint directory, in evaluation mode.
+
+    Args:
+        directory: Holds ``config.json`` and ``*.safetensors``.
+        dtype: What it computes in; float32 is exact to the tests, bfloat16 halves the memory of a big one.
+        device: Where it computes.
+
+    Raises:
+        WrongInput: If there are no safetensors (pickled weights are refused: they can run code), or they do not fit
+            the config.
+    """
+    import torch
+    from safetensors.torch import load_file
+
+    files = _weight_files(directory)
+    config = read_config(directory)
+    cls = _ARCHITECTURES[config.model_type]()[1]
+    kind = getattr(torch, dtype)
+    if len(files) == 1 and files[0].stat().st_size <= _SMALL_BYTES and kind == torch.float32:
+        with torch.random.fork_rng(devices=[]):  # fresh weights are drawn and thrown away
+            model = cls(config)
+        state = load_file(files[0])
+        missing, unexpected = model.load_state_dict(state, strict=False)
+        lost = sorted(set(missing) - {"lm_head.weight"} if config.tie_word_embeddings else missing)
+        if not lost and not unexpected:
+            return model.to(device=device, dtype=kind).eval()
+    options = {"dtype": kind, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    model, info = cls.from_pretrained(directory, config=config, **options)
+    if info["missing_keys"] or info["mismatched_keys"]:
+        lost = sorted(info["missing_keys"]) or sorted(info["mismatched_keys"])
+        raise WrongInput(
+            f"The weights in {directory} do not fit its config.json: {lost[:3]} missing or of another shape."
+        )
+    return model.to(device).eval()
+
+
+def write_checkpoint(directory: Path, model: Any, tokenizer: Any, *, half: bool) -> None:
+    """Write ``config.json``, ``tokenizer.json`` and ``model.safetensors``.
+
+    Args:
+        directory: Made if missing; files of these names are replaced.
+        model: From :func:`build_model` or training.
+        tokenizer: A ``tokenizers.Tokenizer``.
+        half: Whether to store fp16, half the size; it is computed in fp32 after loading.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    directory.mkdir(parents=True, exist_ok=True)
+    state = model.state_dict()
+    if model.config.tie_word_embeddings:
+        state.pop("lm_head.weight", None)
+    kind = torch.float16 if half else torch.float32
+    path = directory / "model.safetensors"
+    save_file({name: value.to(kind).contiguous() for name, value in state.items()}, path, metadata={"format": "pt"})
+    path.chmod(0o644)
+    fields = model.config.to_dict()
+    fields.pop("transformers_version", None)
+    (directory / "config.json").write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n", "utf-8")
+    tokenizer.save(str(directory / "tokenizer.json"))
+
+
+def compute_weights_sha256(directory: Path) -> str:
+    """sha256 over the safetensors files, in the order of their names.
+
+    Raises:
+        WrongInput: If there are none.
+    """
+    digest = hashlib.sha256()
+    for path in _weight_files(directory):
+        for chunk in _read_chunks(path):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    files = sorted(directory.glob("*.safetensors"))
+    if files:
+        return files
+    pickled = sorted(path.name for path in directory.glob("*") if path.suffix in _PICKLED)
+    if pickled:
+        raise WrongInput(
+            f"{directory} holds only pickled weights ({', '.join(pickled[:3])}), which can run code; "
+            "convert them to safetensors."
+        )
+    raise WrongInput(f"No *.safetensors in {directory}.")
+
+
+def _read_chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk

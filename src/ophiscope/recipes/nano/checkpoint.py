@@ -1,0 +1,20 @@
+"""Nano as a checkpoint folder: ``config.json``, ``model.safetensors`` (fp16) and, written before, ``tokenizer.json``."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+__all__ = ["write_checkpoint"]
+
+
+def write_checkpoint(folder: Path, model: Any) -> None:
+    """Write weights and config beside the tokenizer; a half-written file never has its final name."""
+    tied = "lm_head.weight"
+    tensors = {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items() if name != tied}
+    partial = folder / "model.safetensors.partial"
+    save_file(tensors, str(partial), metadata={"format": "pt"})
+    model.config.to_json_file(str(folder / "config.json"))
+    os.replace(partial, folder / "model.safetensors")

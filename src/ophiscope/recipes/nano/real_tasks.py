@@ -1,0 +1,315 @@
+"""Questions about real pictures of the segmentation pack, and how a careful reader answers them.
+
+Modality and site are plain in the overview and answered at once. Whether a target is there, where, and how large is never read off the
+overview: ``segment_text`` says it, and the answer follows what it said, right or wrong.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ophiscope.core.answer_key import AnswerKey
+from ophiscope.core.case import Case
+from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
+from ophiscope.core.frame import Frame
+from ophiscope.core.region import Box, Mask, clip_box
+from ophiscope.core.result import ResultKind
+from ophiscope.core.study import Study
+from ophiscope.data.seg_pack import SegRow
+from ophiscope.media.resample import resample
+from ophiscope.media.sources import build_array_study
+from ophiscope.worlds.oracle import Look, Step, read_looks, render_step
+from ophiscope.worlds.percepts import Seen
+
+__all__ = [
+    "MODALITY_WORDS",
+    "RealKind",
+    "REAL_THOUGHTS",
+    "RealOracle",
+    "RealPicture",
+    "RealTask",
+    "pose_mosaic",
+    "pose_real",
+]
+
+MODALITY_WORDS = {
+    "CT": "CT", "MRI": "MRI", "X-Ray": "X-ray", "ultrasound": "ultrasound", "endoscopy": "endoscopy", "dermoscopy": "dermoscopy",
+    "fundus": "fundus photograph", "electron microscopy": "electron microscopy", "pathology": "pathology",
+    "brightfield microscopy": "brightfield microscopy", "fluorescence microscopy": "fluorescence microscopy",
+}  # fmt: skip
+SITE_WORDS = {"colon": "colon", "breast": "breast", "skin": "skin", "retina": "retina", "cell": "cells", "neuron": "neurons",
+              "chest": "chest", "abdomen": "abdomen", "whole body": "trunk"}  # fmt: skip
+_TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "retinal vessels", "cell membrane", "lung")
+_FOREIGN = ("fracture", "pneumothorax", "aneurysm", "kidney stone", "catheter", "hernia")
+_QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
+_WORDS: dict[str, tuple[str, ...]] = {
+    "modality": ("What kind of image is this?", "What modality is this?", "Which imaging modality was used?", "How was this image made?"),
+    "site": ("Which part of the body is shown?", "What body part is this?", "Which organ or tissue is shown?"),
+    "presence": ("Is there {a}?", "Is {a} present?", "Does the image show {a}?", "Do you see {a}?", "Is {a} visible here?"),
+    "where": ("Where is the {t}?", "In which quarter of the image is the {t}?"),
+    "share": ("How large a share of the image is the {t}?", "What share of the image does the {t} cover?"),
+    "outline": ("Segment the {t}.", "Outline the {t}.", "Mark the {t}.", "Delineate the {t}."),
+    "kind": ("Is the tumor benign or malignant?", "Is this breast tumor benign or malignant?"),
+    "mosaic": ("Is there {a} in the {m} image?", "Does the {m} image show {a}?"),
+    "mosaic_outline": ("Segment the {t} in the {m} image.", "Outline the {t} in the {m} image."),
+}  # fmt: skip
+REAL_THOUGHTS = (
+    "A tool must check this.", "The tool finds none.", "The tool finds it.", "The tool gives no place.", "Its place is clear.",
+    "Now its area.", "The measure says it.", "Look at it closely.", "It looks benign.", "It looks malignant.", "No tool knows this target.",
+    "That image is a small part here.", "no", "yes", "none was found", "cannot tell", "of the image",
+)  # fmt: skip
+"""Everything that :func:`decide_real` says beside what is asked; for the words of the tokenizer."""
+
+
+class RealKind(StrEnum):
+    """What is asked of a real picture."""
+
+    MODALITY = "modality"
+    SITE = "site"
+    PRESENCE = "presence"
+    WHERE = "where"
+    SHARE = "share"
+    OUTLINE = "outline"
+    KIND = "kind"
+    MOSAIC = "mosaic"
+    MOSAIC_OUTLINE = "mosaic_outline"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RealPicture:
+    """One annotated picture in memory."""
+
+    pixels: NDArray[np.uint8]
+    """``(H, W)`` of a grey file, ``(H, W, 3)`` of a colour one: as the reader gives it."""
+    rows: tuple[SegRow, ...]
+    masks: dict[str, NDArray[np.bool_]]
+    """By target."""
+
+
+@dataclass(frozen=True, slots=True)
+class RealAsk:
+    """What the question means, and what is plain to see in the picture."""
+
+    kind: RealKind
+    target: str = ""
+    plain: str = ""
+    """The word that the overview (or, for ``kind``, the zoom) shows to anyone."""
+    tile_xyxy: tuple[float, float, float, float] | None = None
+    """Of a mosaic: the tile of the asked modality, in pixels of the overview."""
+
+
+class RealTask(NamedTuple):
+    """A question about a real picture: for the model, its meaning, and the truth."""
+
+    case: Case
+    ask: RealAsk
+    key: AnswerKey
+
+
+class RealOracle:
+    """A :class:`~ophiscope.core.chat.ChatModel` that answers one question about a real picture from what tools say."""
+
+    def __init__(self, ask: RealAsk, card: ModelCard) -> None:
+        self._ask, self._card = ask, card
+
+    @property
+    def card(self) -> ModelCard:
+        """See :class:`~ophiscope.core.chat.ChatModel`."""
+        return self._card
+
+    def sample(self, requests: Sequence[Request]) -> list[Reply]:
+        """See :class:`~ophiscope.core.chat.ChatModel`."""
+        return [Reply(self._reply(request), FinishReason.STOP) for request in requests]
+
+    def close(self, session: str) -> None:
+        """Nothing is kept."""
+
+    def _reply(self, request: Request) -> str:
+        looks = read_looks(request.messages, lambda view: Seen("", view.picture.frame.size_wh, (), ()))
+        return render_step(decide_real(self._ask, looks), request.messages, self._card.coords)
+
+
+def decide_real(ask: RealAsk, looks: Sequence[Look]) -> Step:
+    """The next step; a function of the question, of what is plain in the picture, and of what tools said."""
+    if ask.kind in (RealKind.MODALITY, RealKind.SITE):
+        return Step("The overview is enough.", None, ask.plain)
+    facts = looks[-1].facts
+    if "error" in facts:
+        return Step("No tool knows this target.", None, "cannot tell")
+    if ask.tile_xyxy is not None and len(looks) == 1:
+        return Step("That image is a small part here.", ("zoom_in", {"view": 1, "box": ask.tile_xyxy}), None)
+    last_view = looks[-1].views[-1][0] if looks[-1].views else 1
+    if "present" not in facts and not any("present" in look.facts for look in looks):
+        return Step("A tool must check this.", ("segment_text", {"view": last_view, "target": ask.target}), None)
+    return _conclude(ask, looks)
+
+
+def _conclude(ask: RealAsk, looks: Sequence[Look]) -> Step:
+    found = next(look for look in looks if "present" in look.facts)
+    cite = f" [{found.evidence}]"
+    yes_no = ask.kind in (RealKind.PRESENCE, RealKind.MOSAIC)
+    if not found.facts["present"]:
+        return Step("The tool finds none.", None, ("no" if yes_no else "none was found") + cite)
+    if yes_no:
+        return Step("The tool finds it.", None, "yes" + cite)
+    box = found.facts.get("box")
+    if not isinstance(box, list):
+        return Step("The tool gives no place.", None, "cannot tell" + cite)
+    if ask.kind in (RealKind.OUTLINE, RealKind.MOSAIC_OUTLINE):
+        return Step("The tool finds it.", None, "mask" + cite)
+    if ask.kind is RealKind.WHERE:
+        x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
+        return Step("Its place is clear.", None, _QUADRANTS[(x >= 500) + 2 * (y >= 500)] + cite)
+    if ask.kind is RealKind.SHARE:
+        if looks[-1] is found:
+            return Step("Now its area.", ("measure", {"evidence": found.evidence}), None)
+        return Step("The measure says it.", None, f"{looks[-1].facts.get('area_share')} of the image{cite}")
+    if looks[-1] is found:  # benign or malignant
+        w, h = looks[0].views[0][1].size_wh
+        pixels = (box[0] * w / 1000, box[1] * h / 1000, box[2] * w / 1000, box[3] * h / 1000)
+        return Step("Look at it closely.", ("zoom_in", {"view": 1, "box": pixels}), None)
+    return Step(f"It looks {ask.plain}.", None, f"{ask.plain} [{looks[-1].evidence}]")
+
+
+def pose_real(rng: np.random.Generator, picture: RealPicture, *, augment: bool) -> RealTask:
+    """Draw a question about a picture, or about a crop of it that may leave the target out."""
+    first = picture.rows[0]
+    targets = [target for target in picture.masks if target in _TARGETS]
+    choices = [RealKind.MODALITY, RealKind.SITE]
+    choices += [RealKind.PRESENCE] * 5 + ([RealKind.WHERE, RealKind.SHARE, *[RealKind.OUTLINE] * 3] if targets else [])
+    graded = [name for name in picture.masks if name.startswith(("benign", "malignant"))]
+    choices += [RealKind.KIND] * 3 if graded else []
+    kind = choices[int(rng.integers(len(choices)))]
+    free = kind in (RealKind.PRESENCE, RealKind.WHERE, RealKind.OUTLINE) and rng.uniform() < 0.4
+    pixels, masks = _crop(rng, picture, augment=augment, free_of=targets if free else [])
+    study = build_array_study(pixels)
+    target = targets[int(rng.integers(len(targets)))] if targets else "polyp"
+    if kind is RealKind.PRESENCE and rng.uniform() < 0.25:
+        others = _TARGETS if rng.uniform() < 0.7 else _FOREIGN
+        target = others[int(rng.integers(len(others)))]
+    plain = {RealKind.MODALITY: MODALITY_WORDS[first.modality], RealKind.SITE: SITE_WORDS[first.site]}.get(kind, "")
+    if kind is RealKind.KIND:
+        target, plain = "breast tumor", graded[0].split(maxsplit=1)[0]
+    ask = RealAsk(kind, target, plain)
+    options: tuple[str, ...] = ()
+    if kind in (RealKind.MODALITY, RealKind.KIND) and rng.uniform() < 0.5:
+        words = ("benign", "malignant") if kind is RealKind.KIND else _draw_modalities(rng, plain)
+        options = tuple(words[int(i)] for i in rng.permutation(len(words)))
+    case = Case((study,), _phrase(rng, kind.value, target), options)
+    return RealTask(case, ask, _build_key(ask, study, masks, options=bool(options)))
+
+
+def _draw_modalities(rng: np.random.Generator, right: str) -> tuple[str, ...]:
+    others = [word for word in MODALITY_WORDS.values() if word != right]
+    return (right, *(others[int(i)] for i in rng.choice(len(others), 3, replace=False)))
+
+
+def _phrase(rng: np.random.Generator, kind: str, target: str, modality: str = "") -> str:
+    words = _WORDS[kind]
+    plural = target.endswith(("nuclei", "vessels"))
+    article = target if plural else f"{'an' if target[0] in 'aeiou' else 'a'} {target}"
+    text = words[int(rng.integers(len(words)))].format(t=target, a=article, m=modality)
+    return text.replace("Is there nuclei", "Are there nuclei").replace("Is nuclei", "Are nuclei") if plural else text
+
+
+def _crop(
+    rng: np.random.Generator, picture: RealPicture, *, augment: bool, free_of: Sequence[str]
+) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
+    """A part of the picture, with its masks; empty of ``free_of`` where such a part of at least 30 % of a side is found."""
+    height, width = picture.pixels.shape[:2]
+    x0 = y0 = 0
+    side_x, side_y = width, height
+    taken = np.zeros((height, width), bool)
+    for target in free_of:
+        taken |= picture.masks[target]
+    for _ in range(40 if free_of else int(augment)):
+        low = 0.35 if free_of else 0.75
+        share = rng.uniform(low, 0.7 if free_of else 1.0)
+        w, h = int(width * share), int(height * share)
+        left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
+        if not taken[top : top + h, left : left + w].any():
+            x0, y0, side_x, side_y = left, top, w, h
+            break
+    part = (slice(y0, y0 + side_y), slice(x0, x0 + side_x))
+    pixels = picture.pixels[part]
+    masks = {name: mask[part] for name, mask in picture.masks.items()}
+    if augment and rng.uniform() < 0.5:
+        pixels, masks = pixels[:, ::-1], {name: mask[:, ::-1] for name, mask in masks.items()}
+    return np.ascontiguousarray(pixels), masks
+
+
+def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], *, options: bool) -> AnswerKey:
+    mask = masks.get(ask.target)
+    there = mask is not None and bool(mask.any())
+    shown = Mask(study.frame, mask) if there and mask is not None else None
+    boxes = (shown.box,) if shown is not None and shown.box is not None else ()
+    if ask.kind in (RealKind.MODALITY, RealKind.SITE):
+        return AnswerKey(ResultKind.OPTION if options else ResultKind.TEXT, ask.plain, group=f"real {ask.kind.value}")
+    tools: tuple[str, ...] = ("segment_text",)
+    if ask.kind in (RealKind.PRESENCE, RealKind.MOSAIC):
+        text, kind = ("yes" if there else "no"), ResultKind.YES_NO
+    elif ask.kind is RealKind.KIND:
+        text, kind = ask.plain, ResultKind.OPTION if options else ResultKind.TEXT
+        tools = ("zoom_in",)
+    elif not there:
+        text, kind = "none was found", ResultKind.TEXT
+    elif ask.kind is RealKind.SHARE and shown is not None:
+        share = shown.area_root_px / (study.header.size_wh[0] * study.header.size_wh[1])
+        text, kind, tools = f"{share:.3g} of the image", ResultKind.TEXT, ("segment_text", "measure")
+    elif ask.kind is RealKind.WHERE and boxes:
+        x, y = (boxes[0].x0 + boxes[0].x1) / 2, (boxes[0].y0 + boxes[0].y1) / 2
+        w, h = study.header.size_wh
+        text, kind = _QUADRANTS[(x >= w / 2) + 2 * (y >= h / 2)], ResultKind.TEXT
+    else:
+        text, kind = "mask", ResultKind.MASK
+    if ask.tile_xyxy is not None:
+        tools = ("zoom_in", *tools)
+    return AnswerKey(
+        kind, text, shown, boxes, needed_tools=tools, least_calls=len(tools), group=f"real {ask.kind.value}"
+    )
+
+
+def pose_mosaic(
+    rng: np.random.Generator, pictures: Sequence[RealPicture], *, side_px: int = 2048, tiles: int = 4
+) -> RealTask:
+    """A mosaic of ``tiles`` x ``tiles`` pictures in which one modality occurs once, and a question about that one."""
+    graded = [picture for picture in pictures if any(target in _TARGETS for target in picture.masks)]
+    asked = graded[int(rng.integers(len(graded)))]
+    modality = asked.rows[0].modality
+    others = [picture for picture in pictures if picture.rows[0].modality != modality]
+    place = int(rng.integers(tiles * tiles))
+    size = side_px // tiles
+    canvas = np.zeros((side_px, side_px, 3), np.uint8)
+    mask = np.zeros((side_px, side_px), bool)
+    target = next(target for target in asked.masks if target in _TARGETS)
+    for index in range(tiles * tiles):
+        picture = asked if index == place else others[int(rng.integers(len(others)))]
+        pixels, masks = _crop(
+            rng, picture, augment=False, free_of=[target] if index == place and rng.uniform() < 0.4 else []
+        )
+        row, column = divmod(index, tiles)
+        part = (slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size))
+        box = (0.0, 0.0, float(pixels.shape[1]), float(pixels.shape[0]))
+        tile = np.asarray(resample(pixels, box, (size, size)))
+        canvas[part] = tile if tile.ndim == 3 else np.clip(np.rint(tile), 0, 255)[:, :, None]
+        if index == place:
+            mask[part] = np.asarray(resample(masks[target].astype(np.uint8) * 255, box, (size, size))) > 127
+    study = build_array_study(canvas)
+    row, column = divmod(place, tiles)
+    unit = 96 / tiles
+    tile_xyxy = (column * unit, row * unit, (column + 1) * unit, (row + 1) * unit)
+    kind = RealKind.MOSAIC if rng.uniform() < 0.6 else RealKind.MOSAIC_OUTLINE
+    ask = RealAsk(kind, target, tile_xyxy=tile_xyxy)
+    words = _phrase(rng, kind.value, target, MODALITY_WORDS[modality])
+    key = _build_key(ask, study, {target: mask}, options=False)
+    evidence: tuple[Box, ...] = (
+        clip_box(Frame(study.header.root, study.header.size_wh), tuple(v * side_px / 96 for v in tile_xyxy)).box,
+    )  # type: ignore[arg-type]
+    key = AnswerKey(
+        key.kind, key.text, key.mask, evidence, needed_tools=key.needed_tools, least_calls=2, group=key.group
+    )
+    return RealTask(Case((study,), words), ask, key)

@@ -1,0 +1,107 @@
+"""An endless stream of training batches, made in worker processes while the model trains."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ophiscope.data.seg_pack import Split
+from ophiscope.recipes.nano.shape import LAYOUT
+from ophiscope.models.local.tokens import TextCodec, load_codec
+from ophiscope.recipes.nano.real_tasks import RealPicture
+from ophiscope.recipes.nano.tasks import (
+    CARD,
+    MIXTURE,
+    Kind,
+    Task,
+    draw_phantom_task,
+    draw_real_task,
+    read_real_pictures,
+    write_trajectory,
+)
+from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
+from ophiscope.tools.segmenters.build import build_segmenter
+from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
+
+__all__ = ["Batches", "draw_kind", "draw_task", "encode_task", "find_box_ids"]
+
+_POOL = 6
+"""Batches whose examples are sorted by length together."""
+_REAL = ("real", "mosaic")
+_FRESH = 0.3
+"""Share of real trajectories that are written anew (the segmenter is slow); the others are used again."""
+_KEPT_LEAST = 60
+
+
+class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
+    """Examples of the mixture, sorted by length in pools; worker ``k`` draws seeds ``k, k + workers, ...``.
+
+    Args:
+        folder: Holds ``tokenizer.json``.
+        pack: The seg_pack folder, or None for phantoms only.
+        batch: Examples of a batch.
+        first_seed: Where the stream begins; a resumed run gives the number of examples seen.
+        mixture: Share of each kind.
+    """
+
+    def __init__(
+        self, folder: Path, pack: Path | None, *, batch: int, first_seed: int, mixture: Mapping[Kind, float] = MIXTURE
+    ) -> None:
+        self._folder, self._pack, self._batch, self._first_seed = folder, pack, batch, first_seed
+        self._mixture = {kind: share for kind, share in mixture.items() if pack is not None or kind not in _REAL}
+
+    def __iter__(self) -> Iterator[ExampleBatch]:
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        step, offset = (worker.num_workers, worker.id) if worker else (1, 0)
+        codec = load_codec(self._folder)
+        box_ids = find_box_ids(codec)
+        pictures = read_real_pictures(self._pack, Split.TRAIN) if self._pack else ()
+        segmenter = build_segmenter("nano-seg")
+        rng = np.random.default_rng([self._first_seed, offset])
+        pool: list[Example] = []
+        kept: list[Example] = []
+        seed = self._first_seed + offset
+        while True:
+            kind = draw_kind(seed, self._mixture)
+            if kind in _REAL and len(kept) > _KEPT_LEAST and rng.uniform() > _FRESH:
+                pool.append(kept[int(rng.integers(len(kept)))])
+            else:
+                pool.append(encode_task(draw_task(seed, kind, pictures), codec, box_ids, segmenter))
+                kept += [pool[-1]] if kind in _REAL else []
+            seed += step
+            if len(pool) == _POOL * self._batch:
+                pool.sort(key=lambda example: len(example.token_ids_T))
+                for index in rng.permutation(_POOL):
+                    yield build_batch(
+                        pool[index * self._batch : (index + 1) * self._batch], LAYOUT, pad_id=codec.end_id
+                    )
+                pool = []
+
+
+def draw_kind(seed: int, mixture: Mapping[Kind, float]) -> Kind:
+    """The kind of task of one seed."""
+    shares = np.asarray(list(mixture.values()))
+    return list(mixture)[int(np.random.default_rng([seed, 23]).choice(len(shares), p=shares / shares.sum()))]
+
+
+def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
+    """One task, a pure function of its arguments."""
+    return draw_real_task(seed, kind, pictures) if kind in _REAL else draw_phantom_task(seed, kind)
+
+
+def encode_task(task: Task, codec: TextCodec, box_ids: tuple[int, frozenset[int]], segmenter: object) -> Example:
+    """The oracle's trajectory of a task, as tokens."""
+    outcome = write_trajectory(task, segmenter)  # type: ignore[arg-type]
+    return encode_messages(
+        outcome.messages, family=CARD.family, encode_text=codec.encode, special_ids=codec.special_ids,
+        layout=LAYOUT, box_ids=box_ids,
+    )  # fmt: skip
+
+
+def find_box_ids(codec: TextCodec) -> tuple[int, frozenset[int]]:
+    """The token that opens a box in a call, and the tokens that may stand inside one."""
+    opener, separator = codec.encode(', "box": [')[0], codec.encode(", ")[0]
+    zero = codec.encode("0")[0]
+    return opener, frozenset({separator, *range(zero, zero + GREATEST_NUMBER + 1)})

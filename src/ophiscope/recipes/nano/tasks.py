@@ -1,0 +1,148 @@
+"""The mixture of questions that nano learns from, and the trajectories that oracles write for them with real tools."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ophiscope.agent.limits import Limits
+from ophiscope.agent.loop import Outcome, Setup
+from ophiscope.agent.prompt import read_prompt
+from ophiscope.core.answer_key import AnswerKey
+from ophiscope.core.case import Case
+from ophiscope.core.chat import ChatModel, ModelCard
+from ophiscope.core.framing import ViewPolicy
+from ophiscope.data.seg_pack import Annotation, Split, read_mask, read_rows
+from ophiscope.media.study import read_study
+from ophiscope.models.local.nano import NANO_VIEW_PX
+from ophiscope.protocol.coords import PROFILES
+from ophiscope.recipes.nano.real_tasks import RealOracle, RealPicture, pose_mosaic, pose_real
+from ophiscope.tools.build import build_tools
+from ophiscope.tools.segmenters.segmenter import Segmenter
+from ophiscope.train.collect import collect_episode
+from ophiscope.worlds.asks import pose_question
+from ophiscope.worlds.draw import HELD_OUT_SIZE, Needle, Recipe, draw_world
+from ophiscope.worlds.oracle import Oracle
+from ophiscope.worlds.study import build_array_phantom, build_lazy_phantom
+from ophiscope.worlds.world import Look, Outline
+
+__all__ = [
+    "CARD",
+    "MIXTURE",
+    "Kind",
+    "Task",
+    "build_setup",
+    "draw_phantom_task",
+    "draw_real_task",
+    "read_real_pictures",
+    "write_trajectory",
+]
+
+CARD = ModelCard(
+    name="nano", family="nano", coords="relative_1000", patch_px=16, max_view_px=NANO_VIEW_PX, min_view_px=NANO_VIEW_PX,
+    prompt="nano", token_exact=True,
+)  # fmt: skip
+Kind = str
+"""``plain``, ``L1``, ``L2``, ``L3``, ``W``, ``real``, ``mosaic``."""
+MIXTURE: Mapping[Kind, float] = {
+    "plain": 0.14,
+    "L1": 0.22,
+    "L2": 0.17,
+    "L3": 0.21,
+    "W": 0.1,
+    "real": 0.14,
+    "mosaic": 0.02,
+}
+
+
+class Task(NamedTuple):
+    """A question, its truth, and an oracle that answers it by looking."""
+
+    case: Case
+    key: AnswerKey
+    oracle: ChatModel
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """Where phantoms are drawn from; the default is what nano is trained on."""
+
+    look: Look | None = None
+    outlines: tuple[Outline, ...] = (Outline.ROUND, Outline.OVAL, Outline.LOBED)
+    width_px: int | None = None
+    fineness: float = 1.0
+
+
+IN_DOMAIN = Domain()
+HELD_OUT = {
+    "appearance": Domain(look=Look.XRAY),
+    "lesion family": Domain(outlines=(Outline.ANGULAR,)),
+    "image size": Domain(width_px=HELD_OUT_SIZE),
+}
+
+
+def draw_phantom_task(seed: int, kind: Kind, *, domain: Domain = IN_DOMAIN, whole: bool = False) -> Task:
+    """A question about a phantom, a pure function of its arguments.
+
+    Args:
+        seed: Of world and question.
+        kind: A :class:`~ophiscope.worlds.draw.Needle`.
+        domain: In-domain, or one of :data:`HELD_OUT`.
+        whole: Draw the whole picture once (as a file would be) instead of only what is looked at.
+    """
+    needle = Needle(kind)
+    recipe = Recipe(needle, domain.look, domain.outlines, domain.width_px, domain.fineness)
+    world = draw_world(seed, recipe)
+    study = build_array_phantom(world) if whole else build_lazy_phantom(world)
+    posed = pose_question(np.random.default_rng([seed, 17]), world, study, needle)
+    return Task(posed.case, posed.key, Oracle(world, posed.ask, CARD))
+
+
+def draw_real_task(seed: int, kind: Kind, pictures: Sequence[RealPicture], *, augment: bool = True) -> Task:
+    """A question about a real picture (``real``) or a mosaic of them (``mosaic``)."""
+    rng = np.random.default_rng([seed, 19])
+    if kind == "mosaic":
+        posed = pose_mosaic(rng, pictures)
+    else:
+        groups: dict[str, list[RealPicture]] = {}
+        for picture in pictures:
+            groups.setdefault(picture.rows[0].source, []).append(picture)
+        names = sorted(groups)
+        weight = np.sqrt([len(groups[name]) for name in names])
+        group = groups[names[int(rng.choice(len(names), p=weight / weight.sum()))]]
+        posed = pose_real(rng, group[int(rng.integers(len(group)))], augment=augment)
+    return Task(posed.case, posed.key, RealOracle(posed.ask, CARD))
+
+
+def read_real_pictures(pack: Path, split: Split) -> tuple[RealPicture, ...]:
+    """All pictures of one split with their human masks (CT and MR slices have none: only modality and site are asked)."""
+    by_image: dict[str, list] = {}  # type: ignore[type-arg]
+    for row in read_rows(pack):
+        if row.split is split:
+            by_image.setdefault(row.image, []).append(row)
+    pictures = []
+    for image, rows in by_image.items():
+        masks = {row.target: read_mask(pack, row.mask) for row in rows if row.annotation is Annotation.HUMAN}
+        pixels = np.asarray(read_study(pack / image).source.read_root(), dtype=np.uint8)
+        pictures.append(RealPicture(pixels, tuple(rows), masks))
+    return tuple(pictures)
+
+
+def build_setup(case: Case, segmenter: Segmenter | None, *, tools: str = "all", card: ModelCard = CARD) -> Setup:
+    """What the loop needs for ``case``: the very setting in which nano is used."""
+    return Setup(
+        card=card,
+        profile=PROFILES[card.coords],
+        prompt=read_prompt(card.prompt),
+        tools=build_tools(tools, case),
+        segmenter=segmenter,
+        policy=ViewPolicy(card.patch_px, card.max_view_px, card.min_view_px),
+        limits=Limits(),
+    )
+
+
+def write_trajectory(task: Task, segmenter: Segmenter | None, *, session: str = "oracle") -> Outcome:
+    """Let the oracle answer, through the loop and the tools that serve users."""
+    return collect_episode(task.case, task.oracle, build_setup(task.case, segmenter), session=session)

@@ -1,0 +1,128 @@
+"""Stage 2 of nano: supervised trajectories of an oracle that looks, written by the real loop with real tools.
+
+Run: ``python -m ophiscope.recipes.nano.train --out runs/nano/tools --vision runs/nano/vision/state.pt --data ../shared/data/seg_pack``
+
+Logs a JSON line every 20 steps, keeps a checkpoint of the last state (resumed when the command is given again), and ends with
+a checkpoint folder that ``--model hf:FOLDER`` serves.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ophiscope.models.local.forward import compute_logits
+from ophiscope.models.local.nano import build_nano_config, build_nano_model
+from ophiscope.models.local.tokens import TextCodec, load_codec
+from ophiscope.recipes.nano.checkpoint import write_checkpoint
+from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
+from ophiscope.recipes.nano.shape import LAYOUT, NANO_SHAPE
+from ophiscope.recipes.nano.stream import Batches
+from ophiscope.recipes.nano.tasks import draw_phantom_task, draw_real_task, read_real_pictures, write_trajectory
+from ophiscope.recipes.nano.real_tasks import REAL_THOUGHTS
+from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER, train_tokenizer
+from ophiscope.data.seg_pack import Split
+from ophiscope.tools.segmenters.build import build_segmenter
+from ophiscope.train.losses import LossParts, compute_token_loss
+
+__all__ = ["main"]
+
+_LOG_EVERY, _SAVE_EVERY = 20, 60
+
+
+def main() -> None:
+    """Train nano; every argument has a default that was used for the published weights."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--vision", type=Path, default=None, help="state.pt of pretrain_vision")
+    parser.add_argument("--data", type=Path, default=None, help="the seg_pack folder; without it phantoms only")
+    parser.add_argument("--steps", type=int, default=2000)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not (args.out / "tokenizer.json").exists():
+        train_tokenizer(_draw_corpus(args.data)).save(str(args.out / "tokenizer.json"))
+    codec = load_codec(args.out)
+    config = build_nano_config(codec.tokenizer.get_vocab_size(), image_token_id=codec.image_id, shape=NANO_SHAPE)
+    model: Any = build_nano_model(config, seed=args.seed)
+    if args.vision is not None:
+        model.model.visual.load_state_dict(torch.load(args.vision, weights_only=True)["visual"])
+    optimizers = build_optimizers([("model", model)], lr=args.lr)
+    start = _resume(args.out, model, optimizers)
+    _train(args, start, model, codec, optimizers)
+
+
+def _train(args: argparse.Namespace, start: int, model: Any, codec: TextCodec, optimizers: list[Any]) -> None:
+    stream = Batches(args.out, args.data, batch=args.batch, first_seed=1_000_000 * (args.seed + 1) + start * args.batch)
+    loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=8)
+    numbers = (codec.encode("0")[0], GREATEST_NUMBER)
+    began = time.monotonic()
+    seen: list[LossParts] = []
+    for step, batch in enumerate(loader, start=start):
+        if step >= args.steps:
+            break
+        logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T)
+        parts = compute_token_loss(logits, batch.targets_K, batch.coordinate_K, numbers=numbers)
+        parts.total.backward()  # type: ignore[no-untyped-call]
+        step_optimizers(optimizers, _share(step, args.steps))
+        seen.append(LossParts(*(part.detach() for part in parts)))
+        if (step + 1) % _LOG_EVERY == 0:
+            rate = (step + 1 - start) * args.batch / (time.monotonic() - began)
+            means = {
+                name: round(float(torch.stack(values).mean()), 4)
+                for name, values in zip(LossParts._fields, zip(*seen, strict=True), strict=True)
+            }
+            print(
+                json.dumps({"step": step + 1, "examples": (step + 1) * args.batch, "per_s": round(rate, 2), **means}),
+                flush=True,
+            )
+            seen = []
+        if (step + 1) % _SAVE_EVERY == 0 or step + 1 == args.steps:
+            _save(args.out, step + 1, model, optimizers)
+            write_checkpoint(args.out, model)
+
+
+def _draw_corpus(pack: Path | None) -> list[str]:
+    """Texts of trajectories and questions, for the words of the tokenizer."""
+    pictures = read_real_pictures(pack, Split.TRAIN) if pack else ()
+    classical = build_segmenter("classical")  # the words do not depend on what a segmenter finds
+    tasks = [draw_phantom_task(seed, kind) for kind in ("plain", "L1", "L2", "L3", "W") for seed in range(200)]
+    texts = [message.text for task in tasks for message in write_trajectory(task, classical).messages]
+    real = [draw_real_task(seed, "real", pictures).case for seed in range(1500)] if pictures else []
+    return texts + [" ".join((case.question, *case.options)) for case in real] + list(REAL_THOUGHTS) * 20
+
+
+def _share(step: int, steps: int) -> float:
+    """Learning rate share: warm-up, plateau, and a linear fall to 2 % over the last 40 %."""
+    return min(1.0, (step + 1) / 60, 0.02 + 0.98 * (1 - step / steps) / 0.4)
+
+
+def _save(out: Path, step: int, model: Any, optimizers: list[Any]) -> None:
+    state = {
+        "step": step,
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
+    torch.save(state, out / "state.part")
+    (out / "state.part").replace(out / "state.pt")
+
+
+def _resume(out: Path, model: Any, optimizers: list[Any]) -> int:
+    if not (out / "state.pt").exists():
+        return 0
+    state = torch.load(out / "state.pt", weights_only=True)
+    model.load_state_dict(state["model"])
+    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
+        optimizer.load_state_dict(saved)
+    return int(state["step"])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,205 @@
+"""Views of phantoms and of real pictures with dense labels, one label vector for each visual token."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ophiscope.core.frame import Frame
+from ophiscope.core.framing import ViewPolicy, compute_overview_frame, compute_zoom_frame
+from ophiscope.core.region import clip_box
+from ophiscope.core.window import Window
+from ophiscope.data.seg_pack import Annotation, SegRow
+from ophiscope.media.render import compute_display
+from ophiscope.media.resample import resample
+from ophiscope.worlds.draw import Needle, Recipe, draw_world
+from ophiscope.worlds.percepts import LEAST_FINE_PX, LEAST_RADIUS_PX
+from ophiscope.worlds.render import PhantomSource
+from ophiscope.worlds.world import Detail, Lesion, Look, World
+
+__all__ = [
+    "DETAILS",
+    "MODALITIES",
+    "ORGANS",
+    "POLICY",
+    "REAL_TARGETS",
+    "DenseView",
+    "draw_dense_views",
+    "draw_real_views",
+]
+
+POLICY = ViewPolicy(patch_px=16, max_view_px=96 * 96, min_view_px=96 * 96)
+ORGANS = ("", "body", "right lung", "left lung", "heart", "spine", "liver", "spleen", "right kidney", "left kidney",
+          "skull", "brain", "right ventricle", "left ventricle", "tissue", "gland", "muscle", "mucosa", "lumen", "fold")  # fmt: skip
+DETAILS = ("", "unresolved", "smooth", "striped", "dotted", "ringed", "hazy", "spiculated", "1", "2", "3", "4")
+MODALITIES = ("CT", "MRI", "X-Ray", "ultrasound", "endoscopy", "dermoscopy", "fundus", "electron microscopy",
+              "brightfield microscopy", "fluorescence microscopy", "pathology")  # fmt: skip
+REAL_TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "cell membrane", "retinal vessels", "lung")
+_LOOK_MODALITY = {"CT": 0, "MR": 1, "DX": 2, "US": 3, "ES": 4}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DenseView:
+    """One view and what each of its visual tokens covers; ``M`` tokens in row order, -1 where not known."""
+
+    pixels_H_W_3: NDArray[np.uint8]
+    organ_M: NDArray[np.int64]
+    detail_M: NDArray[np.int64]
+    centre_M: NDArray[np.float32]
+    """1 where a seen lesion has its centre."""
+    box_M_4: NDArray[np.float32]
+    """Left, top, right, bottom of that lesion, in shares of the view; NaN elsewhere."""
+    cover_M_R: NDArray[np.float32]
+    """Share of the token covered by each real target; NaN where not annotated."""
+    modality: int
+    seen: int
+    """Number of lesions seen; -1 where not known."""
+
+
+def draw_dense_views(seed: int) -> Iterator[DenseView]:
+    """Endless views of phantoms: overviews, zooms on organs and lesions, other windows."""
+    rng = np.random.default_rng([seed, 5])
+    needles = (Needle.PLAIN, Needle.L1, Needle.L2, Needle.L3, Needle.W)
+    for index in range(1 << 40):
+        needle = needles[int(rng.choice(5, p=(0.15, 0.3, 0.2, 0.2, 0.15)))]
+        world = draw_world(seed * 1_000_003 + index, Recipe(needle))
+        root = Frame("phantom", world.size_wh)
+        source = PhantomSource(world)
+        for frame in _draw_frames(rng, world, root):
+            window = _draw_window(rng, world)
+            yield _label(world, frame, window, source)
+
+
+def _draw_frames(rng: np.random.Generator, world: World, root: Frame) -> list[Frame]:
+    frames = [compute_overview_frame(root, POLICY)]
+    boxes = [lesion.box_xyxy for lesion in world.lesions]
+    for box in boxes[:2]:
+        frames.append(_zoom(root, _jitter(rng, box, 0.12)))
+    if rng.uniform() < 0.6:
+        organ = world.organs[int(rng.integers(len(world.organs)))]
+        (x, y), (rx, ry) = organ.blob.centre_xy, organ.blob.radii_xy
+        frames.append(_zoom(root, _jitter(rng, (x - rx, y - ry, x + rx, y + ry), 0.08)))
+    return frames
+
+
+def _jitter(rng: np.random.Generator, box: tuple[float, float, float, float], share: float) -> tuple[float, ...]:
+    w, h = box[2] - box[0], box[3] - box[1]
+    return tuple(value + rng.normal(0, share) * side for value, side in zip(box, (w, h, w, h), strict=True))
+
+
+def _zoom(root: Frame, box: tuple[float, ...]) -> Frame:
+    try:
+        return compute_zoom_frame(root, clip_box(root, box).box, POLICY)  # type: ignore[arg-type]
+    except ValueError:
+        return compute_overview_frame(root, POLICY)
+
+
+def _draw_window(rng: np.random.Generator, world: World) -> Window | None:
+    if world.default_window is None or rng.uniform() < 0.5:
+        return world.default_window
+    if world.look is Look.CT:
+        choices = (Window(-600, 1500), Window(40, 400), Window(400, 1800))
+        return choices[int(rng.integers(3))]
+    low, high = world.levels
+    return Window((low + high) / 2, high - low)
+
+
+def _label(world: World, frame: Frame, window: Window | None, source: PhantomSource) -> DenseView:
+    values = source.read(frame.root_box_xyxy, frame.size_wh)
+    pixels = values if values.ndim == 3 else np.repeat(compute_display(values, window)[:, :, None], 3, axis=2)  # type: ignore[arg-type]
+    w, h = (side // POLICY.patch_px for side in frame.size_wh)
+    xs = frame.origin_xy[0] + (np.arange(w) + 0.5) * POLICY.patch_px * frame.scale_xy[0]
+    ys = frame.origin_xy[1] + (np.arange(h) + 0.5) * POLICY.patch_px * frame.scale_xy[1]
+    organ = np.zeros((h, w), np.int64)
+    for item in world.organs:
+        (x, y), (rx, ry) = item.blob.centre_xy, item.blob.radii_xy
+        organ[((xs - x) / rx)[None, :] ** 2 + ((ys - y) / ry)[:, None] ** 2 < 1] = ORGANS.index(item.name)
+    detail, centre = np.zeros((h, w), np.int64), np.zeros((h, w), np.float32)
+    box = np.full((h, w, 4), np.nan, np.float32)
+    seen = sum(_label_lesion(world, lesion, frame, window, (detail, centre, box)) for lesion in world.lesions)
+    tokens = h * w
+    return DenseView(
+        np.asarray(pixels, np.uint8), organ.reshape(tokens), detail.reshape(tokens), centre.reshape(tokens),
+        box.reshape(tokens, 4), np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32), _LOOK_MODALITY[world.look.value], seen,
+    )  # fmt: skip
+
+
+def _label_lesion(
+    world: World, lesion: Lesion, frame: Frame, window: Window | None, maps: tuple[np.ndarray, np.ndarray, np.ndarray]
+) -> bool:
+    detail, centre, box = maps
+    scale = max(frame.scale_xy)
+    if min(lesion.blob.radii_xy) / scale < LEAST_RADIUS_PX or _is_clipped(lesion.level, window):
+        return False
+    (ox, oy), (sx, sy), (w, h) = frame.origin_xy, frame.scale_xy, frame.size_wh
+    x0, y0, x1, y1 = lesion.box_xyxy
+    place = ((x0 - ox) / sx / w, (y0 - oy) / sy / h, (x1 - ox) / sx / w, (y1 - oy) / sy / h)
+    rows, columns = centre.shape
+    column, row = int((place[0] + place[2]) / 2 * columns // 1), int((place[1] + place[3]) / 2 * rows // 1)
+    if not (0 <= column < columns and 0 <= row < rows):
+        return False
+    centre[row, column] = 1.0
+    covered_x = (np.arange(columns) + 0.5) / columns
+    covered_y = (np.arange(rows) + 0.5) / rows
+    inside = ((covered_y > place[1]) & (covered_y < place[3]))[:, None] & (
+        (covered_x > place[0]) & (covered_x < place[2])
+    )
+    inside[row, column] = True
+    word = lesion.answer if lesion.fine_px / scale >= LEAST_FINE_PX else "unresolved"
+    detail[inside] = DETAILS.index(word if lesion.detail is not Detail.PATTERN or word != "" else "smooth")
+    box[inside] = np.clip(place, 0.0, 1.0)
+    return True
+
+
+def _is_clipped(level: float, window: Window | None) -> bool:
+    return window is not None and not (window.center - window.width / 2 <= level <= window.center + window.width / 2)
+
+
+def draw_real_views(
+    seed: int, rows: list[SegRow], pictures: dict[str, np.ndarray], masks: dict[str, np.ndarray]
+) -> Iterator[DenseView]:
+    """Endless crops of real training pictures, flipped and recoloured, labelled by their human masks."""
+    rng = np.random.default_rng([seed, 6])
+    by_image: dict[str, list[SegRow]] = {}
+    for row in rows:
+        by_image.setdefault(row.image, []).append(row)
+    groups: dict[str, list[str]] = {}
+    for image, members in by_image.items():
+        groups.setdefault(members[0].modality, []).append(image)
+    names = sorted(groups)
+    weight = np.sqrt([len(groups[name]) for name in names])
+    while True:
+        modality = names[int(rng.choice(len(names), p=weight / weight.sum()))]
+        image = groups[modality][int(rng.integers(len(groups[modality])))]
+        yield _label_real(rng, by_image[image], pictures[image], masks)
+
+
+def _label_real(
+    rng: np.random.Generator, rows: list[SegRow], picture: np.ndarray, masks: dict[str, np.ndarray]
+) -> DenseView:
+    height, width = picture.shape[:2]
+    side = rng.uniform(0.45, 1.0) * min(width, height) if rng.uniform() < 0.6 else float(min(width, height))
+    left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
+    crop = (left, top, left + side, top + side)
+    pixels = _resize(picture, crop, (96, 96)).astype(np.float32)
+    pixels = np.clip((pixels - 128) * rng.uniform(0.8, 1.2) + 128 + rng.normal(0, 10) + rng.normal(0, 4, 3), 0, 255)
+    cover = np.full((96, 96, len(REAL_TARGETS)), np.nan, np.float32)
+    for row in rows:
+        if row.target in REAL_TARGETS and row.annotation is Annotation.HUMAN:
+            cover[:, :, REAL_TARGETS.index(row.target)] = (
+                _resize(masks[row.mask].astype(np.uint8) * 255, crop, (96, 96)) / 255.0
+            )
+    if rng.uniform() < 0.5:
+        pixels, cover = pixels[:, ::-1], cover[:, ::-1]
+    if rng.uniform() < 0.5:
+        pixels, cover = pixels[::-1], cover[::-1]
+    return DenseView(
+        np.ascontiguousarray(pixels).astype(np.uint8), np.full(36, -1), np.full(36, -1), np.full(36, np.nan, np.float32),
+        np.full((36, 4), np.nan, np.float32), cover.reshape(6, 16, 6, 16, -1).mean(axis=(1, 3)).reshape(36, -1),
+        MODALITIES.index(rows[0].modality), -1,
+    )  # fmt: skip
+
+
+def _resize(picture: np.ndarray, box: tuple[float, float, float, float], size_wh: tuple[int, int]) -> np.ndarray:
+    return np.asarray(resample(picture, box, size_wh))

@@ -1,0 +1,1 @@
+"""The recipe of nano-seg, the embedded promptable segmenter."""

@@ -1,0 +1,115 @@
+"""segment_text: find a named target in a view and outline it, or say that it is absent."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StrictStr
+
+from ophiscope.core.evidence import EvidenceKind, Finding, Segmented
+from ophiscope.core.region import Mask
+from ophiscope.errors import ToolCode, ToolError
+from ophiscope.media.render import render_picture
+from ophiscope.tools.arguments import Arguments, ViewHandle, render_value
+from ophiscope.tools.draw import draw_contour
+from ophiscope.tools.refs import find_study, find_view
+from ophiscope.tools.segment_box import label_segmenter
+from ophiscope.tools.segmenters.segmenter import Prediction, Segmenter
+from ophiscope.tools.segmenters.vocabulary import resolve_target
+from ophiscope.tools.segmenting import (
+    THRESHOLD,
+    compute_mask,
+    compute_working_frame,
+    describe_mask,
+    find_segmenter,
+    predict,
+)
+from ophiscope.tools.tool import Fact, Look, Observation
+
+__all__ = ["SegmentText", "SegmentTextArguments"]
+
+
+class SegmentTextArguments(Arguments):
+    """What to look for, and where."""
+
+    view: ViewHandle
+    """Number of the view to search; only what it shows is searched."""
+    target: Annotated[StrictStr, Field(min_length=1)]
+    """What to find, in one or a few words, for example: polyp."""
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentText:
+    """Search the place that a view shows for a target; presence is always reported, and absence is said plainly."""
+
+    name: str = "segment_text"
+    summary: str = "Search a view for a named target: whether it is present, and if so its mask, score and contour."
+    arguments: type[BaseModel] = SegmentTextArguments
+
+    def run(self, arguments: SegmentTextArguments, look: Look) -> Observation:
+        """Serve one call; facts are the target as understood, presence, and box, area share and score of the mask."""
+        segmenter = find_segmenter(look)
+        view = find_view(look, arguments.view)
+        called, study = view.picture, find_study(look, view)
+        target = _understand(arguments.target, segmenter)
+        frame = compute_working_frame(study.frame, called.frame.root_box_xyxy)
+        picture = render_picture(study, frame, window=called.window, place=called.place)
+        said = predict(segmenter, picture, None, target)
+        mask = compute_mask(said.probability_H_W, frame)
+        present = _is_present(said, mask)
+        found = mask if present and mask.box is not None else None
+        finding = Finding(
+            EvidenceKind.REGION,
+            called.study,
+            called.frame.root,
+            box_root_xyxy=None if found is None or found.box is None else found.box.root_xyxy,
+            score=said.score,
+            presence=said.presence,
+            mask=found,
+            segmented=Segmented(
+                segmenter=segmenter.name,
+                weights_sha256=segmenter.weights_sha256,
+                target=target,
+                asked=arguments.target,
+            ),
+            window=called.window,
+        )
+        facts: dict[str, Fact] = {
+            "target": target,
+            "presence": None if said.presence is None else round(said.presence, 2),
+            "present": present,
+            "box": None,
+            "area_share": 0.0,
+            "score": round(said.score, 2),
+            **label_segmenter(segmenter),
+        }
+        understood = _say_understood(arguments.target, target)
+        if found is None:
+            notes = (
+                *understood,
+                f"{target}: present, but not outlined." if present else f"{target}: absent in this view.",
+            )
+            return Observation(facts, (), finding, notes)
+        described = describe_mask(found, called.frame, study.frame)
+        clean = render_picture(study, called.frame, window=called.window, place=called.place)
+        notes = (*understood, *described.notes)
+        return Observation({**facts, **described.facts}, (draw_contour(clean, found),), finding, notes)
+
+
+def _understand(asked: str, segmenter: Segmenter) -> str:
+    if segmenter.targets is None:
+        return asked
+    if not segmenter.targets:
+        raise ToolError(
+            ToolCode.NOT_APPLICABLE,
+            f"The segmenter {segmenter.name} takes boxes only; use segment_box here, or run with nano-seg for text.",
+        )
+    return resolve_target(asked, segmenter.targets)
+
+
+def _is_present(said: Prediction, mask: Mask) -> bool:
+    """By presence; a segmenter that cannot tell presence is taken at the word of its mask."""
+    return mask.box is not None if said.presence is None else said.presence >= THRESHOLD
+
+
+def _say_understood(asked: str, target: str) -> tuple[str, ...]:
+    return () if asked.strip().casefold() == target.casefold() else (f"{render_value(asked)} was taken as {target!r}.",)

@@ -1,0 +1,131 @@
+"""Open words to a closed vocabulary, by rule: normal form, then a table of synonyms. Never by guess.
+
+Normal form: case folded; punctuation to spaces; articles, the words of asking (``any``, ``visible``, ...) and ``of``
+left out; plural to singular word by word; words in alphabetical order, so that ``left kidney``, ``kidney (left)`` and
+``kidneys, left`` are one. A word stands for a target only where it can mean nothing else: ``mass`` alone, or
+``tumour``, is refused, as it may lie in any organ.
+"""
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from ophiscope.errors import ToolCode, ToolError
+from ophiscope.tools.arguments import render_value
+
+__all__ = ["SYNONYMS", "compute_normal_form", "resolve_target"]
+
+SYNONYMS: dict[str, str] = {
+    "colon polyp": "polyp",
+    "colonic polyp": "polyp",
+    "colorectal polyp": "polyp",
+    "intestinal polyp": "polyp",
+    "polypoid lesion": "polyp",
+    "breast mass": "breast tumor",
+    "breast lesion": "breast tumor",
+    "breast lump": "breast tumor",
+    "breast nodule": "breast tumor",
+    "breast neoplasm": "breast tumor",
+    "benign breast mass": "benign breast tumor",
+    "benign breast lesion": "benign breast tumor",
+    "malignant breast mass": "malignant breast tumor",
+    "malignant breast lesion": "malignant breast tumor",
+    "breast cancer": "malignant breast tumor",
+    "breast carcinoma": "malignant breast tumor",
+    "nucleus": "nuclei",
+    "cell nucleus": "nuclei",
+    "cell nuclei": "nuclei",
+    "neuronal membrane": "cell membrane",
+    "retinal blood vessels": "retinal vessels",
+    "retina vessels": "retinal vessels",
+    "retinal vasculature": "retinal vessels",
+    "fundus vessels": "retinal vessels",
+    "melanocytic lesion": "skin lesion",
+    "lung field": "lung",
+    "gall bladder": "gallbladder",
+    "large bowel": "colon",
+    "large intestine": "colon",
+    "small intestine": "small bowel",
+    "bladder": "urinary bladder",
+    "ivc": "inferior vena cava",
+    "vertebra": "vertebrae",
+    "intervertebral disk": "intervertebral discs",
+    "left femoral bone": "femur left",
+    "right femoral bone": "femur right",
+    "left hip bone": "hip left",
+    "right hip bone": "hip right",
+    "prostate gland": "prostate",
+}
+"""Words that mean one target and nothing else, to the target; read in normal form."""
+
+_LEFT_OUT = frozenset(
+    (
+        *("a", "an", "the", "of", "in", "on", "there", "is", "are"),
+        *("any", "some", "all", "this", "that", "these", "those", "his", "her", "their", "its"),
+        *("region", "area", "visible", "possible", "suspected", "single"),
+    )
+)
+"""Words that name nothing."""
+_WORDS = {
+    "tumour": "tumor",
+    "tumours": "tumor",
+    "disks": "disc",
+    "disk": "disc",
+    "vena": "vein",
+    "nuclei": "nucleus",
+    "vertebrae": "vertebra",
+    "pancreas": "pancreas",
+    "iliopsoas": "iliopsoas",
+}
+"""Words whose singular no rule finds, or which only look like a plural."""
+
+
+def _singular(word: str) -> str:
+    if word in _LEFT_OUT:
+        return word
+    if word in _WORDS:
+        return _WORDS[word]
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ss", "us", "is")) or not word.endswith("s") or len(word) < 4:
+        return word
+    return word[:-2] if word.endswith(("sses", "xes", "ches")) else word[:-1]
+
+
+def compute_normal_form(words: str) -> str:
+    """The form in which two names are compared."""
+    plain = unicodedata.normalize("NFKC", words).casefold()
+    parts = (_singular(part) for part in re.sub(r"[\W_]+", " ", plain).split())
+    return " ".join(sorted(part for part in parts if part not in _LEFT_OUT))
+
+
+def resolve_target(asked: str, targets: Sequence[str]) -> str:
+    """The target of a closed vocabulary that ``asked`` names.
+
+    Raises:
+        ToolError: ``UNKNOWN_TARGET``, naming the three nearest targets.
+    """
+    by_form = {compute_normal_form(target): target for target in targets}
+    for words, target in SYNONYMS.items():
+        if target in targets:
+            by_form.setdefault(compute_normal_form(words), target)
+    form = compute_normal_form(asked)
+    if form in by_form:
+        return by_form[form]
+    raise ToolError(
+        ToolCode.UNKNOWN_TARGET,
+        f"{render_value(asked)} is not a target of this segmenter. Nearest: {', '.join(_nearest(form, targets))}.",
+    )
+
+
+def _nearest(form: str, targets: Sequence[str]) -> list[str]:
+    """The three most alike targets, by letters and by shared words."""
+    words = set(form.split())
+
+    def likeness(target: str) -> float:
+        other = compute_normal_form(target)
+        shared = len(words & set(other.split())) / max(1, len(words | set(other.split())))
+        return shared + difflib.SequenceMatcher(None, form[:80], other).ratio()
+
+    return sorted(targets, key=lambda target: -likeness(target))[:3]

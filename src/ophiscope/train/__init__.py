@@ -1,0 +1,1 @@
+"""Turning episodes into gradients: collection, batches, losses, supervised training."""

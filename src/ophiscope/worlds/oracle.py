@@ -1,0 +1,311 @@
+"""Answers questions about phantoms by looking: thoughts and calls as a careful reader would make them.
+
+:func:`decide` sees what was shown (percepts of the views so far and what tools said) and the meaning of the question; it has no other
+argument, so two worlds that look alike so far get the same next step. :class:`Oracle` puts it behind the
+:class:`~ophiscope.core.chat.ChatModel` contract, so that trajectories are written by the very loop that serves a model.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ophiscope.core.action import Call
+from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
+from ophiscope.core.message import Message, Role
+from ophiscope.core.view import View
+from ophiscope.protocol.coords import PROFILES
+from ophiscope.protocol.grammar import render_answer, render_call
+from ophiscope.worlds.asks import Ask, AskKind
+from ophiscope.worlds.percepts import Seen, SeenLesion, SeenOrgan, compute_seen
+from ophiscope.worlds.world import World
+
+__all__ = ["Look", "Oracle", "Step", "decide", "read_looks", "render_step"]
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """One turn of what was shown: the views of a message, and what the tool said with them."""
+
+    views: tuple[tuple[int, Seen], ...]
+    """(handle, what it shows)."""
+    facts: dict[str, object]
+    """The observation's facts; empty for the overview."""
+
+    @property
+    def evidence(self) -> str:
+        """Id of the evidence of this turn; empty where there is none."""
+        found = self.facts.get("evidence", "")
+        return found if isinstance(found, str) else ""
+
+
+class Step(NamedTuple):
+    """What to do next: a thought, and a call or an answer."""
+
+    think: str
+    call: tuple[str, dict[str, object]] | None
+    """Tool name and arguments; a ``box`` holds pixels of the called view."""
+    answer: str | None
+
+
+def decide(ask: Ask, looks: Sequence[Look]) -> Step:
+    """The next step of a careful reader; a pure function of the question and of what was shown."""
+    return _DECIDERS[ask.kind](ask, looks)
+
+
+def _decide_modality(ask: Ask, looks: Sequence[Look]) -> Step:
+    name = {"CT": "CT", "MR": "MRI", "US": "ultrasound", "ES": "endoscopy", "DX": "X-ray"}[_overview(looks).look]
+    return _answer("The overview is enough.", name)
+
+
+def _decide_unknowable(ask: Ask, looks: Sequence[Look]) -> Step:
+    return _answer("The image cannot show this.", "cannot tell")
+
+
+def _decide_count_seen(ask: Ask, looks: Sequence[Look]) -> Step:
+    count = len(_overview(looks).lesions)
+    return _answer("The overview is enough.", str(count))
+
+
+def _decide_where_seen(ask: Ask, looks: Sequence[Look]) -> Step:
+    lesion = _overview(looks).lesions[0]
+    return _answer("The overview is enough.", _quadrant(lesion, looks))
+
+
+def _decide_detail(ask: Ask, looks: Sequence[Look]) -> Step:
+    target = _select(_overview(looks).lesions, ask.selector)
+    if target is None:
+        return _answer("No lesion is seen.", "cannot tell")
+    return _zoom_until_plain(target, looks)
+
+
+def _zoom_until_plain(target: SeenLesion, looks: Sequence[Look]) -> Step:
+    """Zoom on one lesion until its detail shows, then say it."""
+    for look in looks:
+        for handle, seen in look.views:
+            found = _same(seen.lesions, target)
+            if found is not None and found.answer is not None:
+                return _answer(f"{_name(found.answer)}.", found.answer, _cited(looks, handle))
+    if _last_zoom_showed(looks, target):
+        return _answer("The detail is still not clear.", "cannot tell", looks[-1].evidence)
+    handle, lesion = _best_view(looks, target)
+    return _zoom("The lesion is seen, its detail is too fine here.", handle, lesion.box_xyxy)
+
+
+def _decide_in_organ(ask: Ask, looks: Sequence[Look]) -> Step:
+    organ = _organ(_overview(looks), ask.organ)
+    if organ is None:
+        return _answer(f"No {ask.organ} is seen.", "cannot tell")
+    shown = [(handle, seen) for look in looks for handle, seen in look.views]
+    if all(_is_clipped(seen, ask.organ) for _, seen in shown):
+        if len(looks) > 1:
+            return _answer("It is still plain.", "cannot tell", looks[-1].evidence)
+        word = "black" if organ.dark else "white"
+        preset = _preset(_overview(looks).look, ask.organ)
+        call = ("window", {"view": 1, "preset": preset})
+        return Step(f"The {ask.organ} is plain {word} in this window.", call, None)
+    inside = [lesion for _, seen in shown for lesion in seen.lesions if lesion.organ == ask.organ]
+    if inside:
+        if ask.kind is AskKind.LESION_IN_ORGAN:
+            return _answer("A lesion is seen.", "yes", _last_evidence(looks))
+        return _zoom_until_plain(inside[0], looks)
+    if not any(look.facts for look in looks):
+        return _zoom(f"The {ask.organ} is too small here.", 1, organ.box_xyxy)
+    absent = "no" if ask.kind is AskKind.LESION_IN_ORGAN else "cannot tell"
+    return _answer("No lesion is seen there.", absent, _last_evidence(looks))
+
+
+def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
+    """Check candidates from left to right; stop as soon as the answer is settled."""
+    candidates = _overview(looks).lesions
+    words: list[str] = []
+    for look in looks[1:]:
+        target = candidates[len(words)]
+        found = next((lesion for _, seen in look.views if (lesion := _same(seen.lesions, target))), None)
+        words.append(found.answer if found and found.answer else "unclear")
+    fits = [index for index, word in enumerate(words) if word == ask.wanted]
+    last = f"{_name(words[-1])}. " if words else ""
+    settled = bool(fits) and ask.kind is not AskKind.COUNT_WITH
+    if len(words) < len(candidates) and not settled:
+        think = f"{last}Checked {len(words)} of {len(candidates)}, {len(fits)} fit."
+        return _zoom(think, 1, candidates[len(words)].box_xyxy)
+    think = f"{last}{len(fits)} fit."
+    if ask.kind is AskKind.COUNT_WITH:
+        return _answer(think, str(len(fits)), *(look.evidence for look in looks[1:]))
+    if not fits:
+        absent = "no" if ask.kind is AskKind.ANY_WITH else "cannot tell"
+        return _answer(think, absent, *(look.evidence for look in looks[1:]))
+    cited = looks[1 + fits[0]].evidence
+    return _answer(think, "yes" if ask.kind is AskKind.ANY_WITH else _quadrant(candidates[fits[0]], looks), cited)
+
+
+def _decide_outline(ask: Ask, looks: Sequence[Look]) -> Step:
+    target = _select(_overview(looks).lesions, ask.selector)
+    if target is None:
+        return _answer("No lesion is seen.", "cannot tell")
+    if len(looks) == 1:
+        return Step("Outline it.", ("segment_box", {"view": 1, "box": target.box_xyxy}), None)
+    if ask.kind is AskKind.OUTLINE:
+        return _answer("The outline fits.", "mask", looks[1].evidence)
+    if len(looks) == 2:
+        return Step("Now its area.", ("measure", {"evidence": looks[1].evidence}), None)
+    return _answer("The measure says it.", f"{looks[2].facts.get('area_share')} of the image", looks[1].evidence)
+
+
+_DECIDERS: dict[AskKind, Callable[[Ask, Sequence[Look]], Step]] = {
+    AskKind.MODALITY: _decide_modality,
+    AskKind.UNKNOWABLE: _decide_unknowable,
+    AskKind.COUNT_SEEN: _decide_count_seen,
+    AskKind.WHERE_SEEN: _decide_where_seen,
+    AskKind.DETAIL: _decide_detail,
+    AskKind.DETAIL_IN_ORGAN: _decide_in_organ,
+    AskKind.LESION_IN_ORGAN: _decide_in_organ,
+    AskKind.ANY_WITH: _decide_search,
+    AskKind.COUNT_WITH: _decide_search,
+    AskKind.WHERE_WITH: _decide_search,
+    AskKind.OUTLINE: _decide_outline,
+    AskKind.SHARE: _decide_outline,
+}
+
+
+def _overview(looks: Sequence[Look]) -> Seen:
+    return looks[0].views[0][1]
+
+
+def _organ(seen: Seen, name: str) -> SeenOrgan | None:
+    return next((organ for organ in seen.organs if organ.name == name), None)
+
+
+def _is_clipped(seen: Seen, name: str) -> bool:
+    organ = _organ(seen, name)
+    return organ is None or organ.clipped
+
+
+def _preset(look: str, organ: str) -> str:
+    if look != "CT":
+        return "full"
+    return "lung" if "lung" in organ else ("bone" if organ == "spine" else "soft tissue")
+
+
+def _select(lesions: Sequence[SeenLesion], selector: str) -> SeenLesion | None:
+    if not lesions:
+        return None
+    keys: dict[str, Callable[[SeenLesion], float]] = {
+        "": lambda lesion: lesion.centre_root_xy[0],
+        "larger": lambda lesion: -lesion.area_px,
+        "smaller": lambda lesion: lesion.area_px,
+        "left": lambda lesion: lesion.centre_root_xy[0],
+        "right": lambda lesion: -lesion.centre_root_xy[0],
+        "upper": lambda lesion: lesion.centre_root_xy[1],
+        "lower": lambda lesion: -lesion.centre_root_xy[1],
+    }
+    return min(lesions, key=keys[selector])
+
+
+def _same(lesions: Sequence[SeenLesion], target: SeenLesion) -> SeenLesion | None:
+    return next((lesion for lesion in lesions if lesion.centre_root_xy == target.centre_root_xy), None)
+
+
+def _best_view(looks: Sequence[Look], target: SeenLesion) -> tuple[int, SeenLesion]:
+    """The view in which the target is largest."""
+    shown = [
+        (handle, lesion) for look in looks for handle, seen in look.views if (lesion := _same(seen.lesions, target))
+    ]
+    return max(shown, key=lambda item: item[1].box_xyxy[2] - item[1].box_xyxy[0])
+
+
+def _last_zoom_showed(looks: Sequence[Look], target: SeenLesion) -> bool:
+    """True where the last zoom was on this very lesion and yet did not resolve it."""
+    if len(looks) < 2 or "magnification" not in looks[-1].facts:
+        return False
+    lesion = next((found for _, seen in looks[-1].views if (found := _same(seen.lesions, target))), None)
+    return lesion is not None and (lesion.box_xyxy[2] - lesion.box_xyxy[0]) > 55
+
+
+def _quadrant(lesion: SeenLesion, looks: Sequence[Look]) -> str:
+    w, h = _overview(looks).size_wh
+    x, y = (lesion.box_xyxy[0] + lesion.box_xyxy[2]) / 2, (lesion.box_xyxy[1] + lesion.box_xyxy[3]) / 2
+    return ("lower " if y >= h / 2 else "upper ") + ("right" if x >= w / 2 else "left")
+
+
+def _cited(looks: Sequence[Look], handle: int) -> str:
+    return next((look.evidence for look in looks if any(number == handle for number, _ in look.views)), "")
+
+
+def _last_evidence(looks: Sequence[Look]) -> str:
+    return next((look.evidence for look in reversed(looks) if look.evidence), "")
+
+
+def _name(word: str) -> str:
+    return (
+        f"{word} calcifications".replace("1 calcifications", "1 calcification") if word.isdigit() else word.capitalize()
+    )
+
+
+def _zoom(think: str, view: int, box: tuple[float, float, float, float]) -> Step:
+    return Step(think, ("zoom_in", {"view": view, "box": box}), None)
+
+
+def _answer(think: str, text: str, *evidence: str) -> Step:
+    cited = ", ".join(name for name in evidence if name)
+    return Step(think, None, f"{text} [{cited}]" if cited else text)
+
+
+class Oracle:
+    """A :class:`~ophiscope.core.chat.ChatModel` that answers one case about one world.
+
+    Args:
+        world: Seen only through :func:`~ophiscope.worlds.percepts.compute_seen` of the views that were shown.
+        ask: What the question means.
+        card: Whose coordinates and view sizes to use.
+    """
+
+    def __init__(self, world: World, ask: Ask, card: ModelCard) -> None:
+        self._world, self._ask, self._card = world, ask, card
+
+    @property
+    def card(self) -> ModelCard:
+        """See :class:`~ophiscope.core.chat.ChatModel`."""
+        return self._card
+
+    def sample(self, requests: Sequence[Request]) -> list[Reply]:
+        """See :class:`~ophiscope.core.chat.ChatModel`."""
+        return [Reply(self._reply(request.messages), FinishReason.STOP) for request in requests]
+
+    def close(self, session: str) -> None:
+        """Nothing is kept."""
+
+    def _reply(self, messages: Sequence[Message]) -> str:
+        looks = read_looks(messages, lambda view: compute_seen(self._world, view.picture.frame, view.picture.window))
+        return render_step(decide(self._ask, looks), messages, self._card.coords)
+
+
+def read_looks(messages: Sequence[Message], see: Callable[[View], Seen]) -> list[Look]:
+    """What was shown so far: the overview first, then each tool turn."""
+    looks = []
+    for message in messages:
+        if message.role not in (Role.USER, Role.TOOL):
+            continue
+        views = tuple((view.handle, see(view)) for view in message.views)
+        looks.append(Look(views, _read_facts(message.text) if message.role is Role.TOOL else {}))
+    return looks
+
+
+def _read_facts(text: str) -> dict[str, object]:
+    try:
+        facts = json.loads(text)
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def render_step(step: Step, messages: Sequence[Message], coords: str) -> str:
+    """A step in the words of the grammar; boxes in the coordinates of the model."""
+    if step.call is None:
+        return render_answer(step.answer or "", think=step.think)
+    name, arguments = step.call
+    if "box" in arguments:
+        view = next(view for message in messages for view in message.views if view.handle == arguments["view"])
+        box = PROFILES[coords].from_pixels(arguments["box"], view.picture.frame)  # type: ignore[arg-type]
+        arguments = {**arguments, "box": list(box)}
+    return render_call(Call(name, arguments, think=step.think))
