@@ -24,8 +24,8 @@ from ophiscope.models.local.tiny import write_tiny_checkpoint
 
 
 def build_message(model: LocalModel, role: Role, seed: int, pictures: int) -> Message:
-    """Some text and random pictures of the model's useful size (256 visual tokens for Qwen, 36 for nano)."""
-    side = int(model.card.min_view_px**0.5) // model.card.patch_px * model.card.patch_px
+    """Some text and random pictures of at most 64 visual tokens."""
+    side = min(8, int(model.card.min_view_px**0.5) // model.card.patch_px) * model.card.patch_px
     rng = np.random.default_rng(seed)
     views = []
     for index in range(pictures):
@@ -69,7 +69,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
-        spec = args.model or f"hf:{write_tiny_checkpoint(Path(folder), 'qwen3_vl', hidden=256, layers=6)}"
+        spec = args.model or f"hf:{write_tiny_checkpoint(Path(folder), 'qwen3_vl', hidden=512, layers=4)}"
         model = load_local(spec, offline=True)
         shape = {"turns": args.turns, "pictures": args.pictures, "sessions": args.sessions, "reply": args.reply}
         run_episode(model, **{**shape, "turns": 1}, forget=False)

@@ -7,6 +7,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,6 +19,8 @@ from ophiscope.core.frame import Frame
 from ophiscope.core.message import ImagePart, Message, Role, TextPart
 from ophiscope.core.view import Picture, View
 from ophiscope.errors import ModelFailed
+from ophiscope.models.local.load import load_local
+from ophiscope.models.local.tiny import write_tiny_checkpoint
 from ophiscope.models.replay import ReplayModel
 from ophiscope.models.scripted import SCRIPTED_CARD, ScriptedModel
 from ophiscope.models.server import LinkLimits, ServerModel, parse_server_name
@@ -103,6 +107,12 @@ def _server() -> Iterator[Subject]:
 def _parsing_server() -> Iterator[Subject]:
     with _serving(parses=True) as served:
         yield served
+
+
+@subject("local")
+def _local() -> Iterator[Subject]:
+    with TemporaryDirectory() as folder:
+        yield Subject(load_local(f"hf:{write_tiny_checkpoint(Path(folder), 'qwen3_vl')}", offline=True))
 
 
 @pytest.fixture(params=sorted(SUBJECTS))

@@ -80,9 +80,7 @@ def ask(
     mask: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the answer's mask as a PNG of the image's size.")
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="A new or empty folder for the trace.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="A new or empty folder for the trace.")] = None,
     json_: _Json = False,
 ) -> None:
     """Ask a question about an image; the answer cites the evidence that was looked at."""

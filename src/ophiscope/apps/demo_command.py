@@ -1,6 +1,6 @@
 """``ophiscope demo``: one real image, one question, its report, and the proof that the trace holds."""
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from ophiscope.errors import WrongInput
 from ophiscope.ledger.read import read_trace
 from ophiscope.ledger.verify import verify
 
-__all__ = ["run_demo"]
+__all__ = ["find_demo_image", "run_demo"]
 
 _IMAGE = "kvasir_test_000.jpg"
 _QUESTION = "Is there a polyp?"
@@ -38,6 +38,11 @@ class _Held(NamedTuple):
         return failed or (0 if self.intact and not self.different else 1)
 
 
+def find_demo_image() -> AbstractContextManager[Path]:
+    """The real image in the package, as a file for as long as the context lasts."""
+    return as_file(files("ophiscope.apps") / "demo_media" / _IMAGE)
+
+
 def run_demo(out: Path | None, *, model: str, segmenter: str, as_json: bool) -> int:
     """Ask about the image in the package; writes ``image/`` (the trace) and ``image.html`` into the folder.
 
@@ -45,8 +50,7 @@ def run_demo(out: Path | None, *, model: str, segmenter: str, as_json: bool) -> 
         OphiscopeError: As :func:`ophiscope.agent.ask.ask`.
     """
     folder = _choose_folder(out)
-    with ExitStack() as stack:
-        image = stack.enter_context(as_file(files("ophiscope.apps") / "demo_media" / _IMAGE))
+    with find_demo_image() as image:
         result = ask(image, _QUESTION, model=model, out=folder / "image", settings=AskSettings(segmenter=segmenter))
     held = _hold_to_account(result, folder / "image.html")
     if as_json:

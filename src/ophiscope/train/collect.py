@@ -1,6 +1,18 @@
 """Runs the very loop that serves users, keeping nothing on disk: how trajectories and rollouts are made in bulk."""
 
-from ophiscope.agent.effects import Halt, Invoke, KeepMask, KeepPicture, KeepRoot, Record, Response, Sample, Survey
+from ophiscope.agent.drivers import NOT_KEPT
+from ophiscope.agent.effects import (
+    Effect,
+    Halt,
+    Invoke,
+    KeepMask,
+    KeepPicture,
+    KeepRoot,
+    Record,
+    Response,
+    Sample,
+    Survey,
+)
 from ophiscope.agent.loop import Episode, Outcome, Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
@@ -13,13 +25,10 @@ from ophiscope.tools.dispatch import dispatch
 
 __all__ = ["collect_episode"]
 
-_NOT_KEPT = "0" * 64
-"""Stands for the hash of a file that was not written."""
-
 
 def collect_episode(case: Case, model: ChatModel, setup: Setup, *, session: str, seed: int = 0) -> Outcome:
     """One episode without a trace; what it saw and wrote is in the outcome."""
-    steps = Episode(case, setup, session=session, seed=seed, manifest_sha256=_NOT_KEPT).steps()
+    steps = Episode(case, setup, session=session, seed=seed, manifest_sha256=NOT_KEPT).steps()
     response: Response = None
     try:
         while True:
@@ -31,16 +40,16 @@ def collect_episode(case: Case, model: ChatModel, setup: Setup, *, session: str,
         model.close(session)
 
 
-def _serve(effect: object, model: ChatModel, setup: Setup) -> Response:
+def _serve(effect: Effect, model: ChatModel, setup: Setup) -> Response:
     match effect:
         case Record() | KeepRoot():
             return None
         case KeepPicture():
-            return _NOT_KEPT
+            return NOT_KEPT
         case KeepMask(mask):
             tight = mask.tight()
             frame = tight.frame
-            return MaskRef(sha256=_NOT_KEPT, size_wh=frame.size_wh, origin_xy=frame.origin_xy, scale_xy=frame.scale_xy)
+            return MaskRef(sha256=NOT_KEPT, size_wh=frame.size_wh, origin_xy=frame.origin_xy, scale_xy=frame.scale_xy)
         case Survey(study):
             return render_picture(study, compute_overview_frame(study.frame, setup.policy))
         case Sample(request):
@@ -50,8 +59,6 @@ def _serve(effect: object, model: ChatModel, setup: Setup) -> Response:
                 return Halt(StopReason.MODEL_FAILED, type(error).__name__, str(error))
         case Invoke():
             return _invoke(effect, setup)
-        case _:
-            raise TypeError(f"Unknown effect {type(effect).__name__}.")
 
 
 def _invoke(wish: Invoke, setup: Setup) -> Response:

@@ -28,7 +28,7 @@ class Example:
     loss_T: NDArray[np.bool_]
     """True where the assistant wrote the token."""
     coordinate_T: NDArray[np.bool_]
-    """True where that token is a number of a box in a call."""
+    """True between the brackets of a box in such a call: at its numbers, and at what separates them."""
     positions_3_T: NDArray[np.int64]
     views: tuple[NDArray[np.uint8], ...]
 
@@ -43,7 +43,7 @@ class ExampleBatch:
     targets_K: Tensor
     """Those next tokens, in row order."""
     coordinate_K: Tensor
-    """True where the target is a coordinate."""
+    """True where the target stands between the brackets of a box."""
 
 
 def encode_messages(
@@ -71,7 +71,7 @@ def encode_messages(
     ids = np.asarray(tokenized.token_ids, np.int64)
     loss = np.asarray(tokenized.loss_mask, bool)
     views = tuple(span.view.picture.pixels_H_W_3 for span in tokenized.image_spans)
-    grids = pack_views([view[:, :, :] for view in views], layout).grids
+    grids = pack_views(views, layout).grids
     spans = [ImageSpan(span.start, grid) for span, grid in zip(tokenized.image_spans, grids, strict=True)]
     positions = compute_positions(len(ids), spans, merge=layout.merge).ids_3_T
     return Example(ids, loss, _mark_boxes(ids, loss, *box_ids), positions, views)
@@ -80,6 +80,7 @@ def encode_messages(
 def _mark_boxes(
     ids: NDArray[np.int64], loss: NDArray[np.bool_], opener: int, inside: frozenset[int]
 ) -> NDArray[np.bool_]:
+    """True at what follows each ``opener`` that the assistant wrote, as long as it is ``inside`` a box."""
     marked = np.zeros(len(ids), bool)
     for start in np.flatnonzero((ids == opener) & loss):
         index = int(start) + 1

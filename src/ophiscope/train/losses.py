@@ -21,19 +21,21 @@ class LossParts(NamedTuple):
 
 
 def compute_token_loss(
-    logits_K_V: Tensor, targets_K: Tensor, coordinate_K: Tensor, *, numbers: tuple[int, int], width: float = 8.0
+    logits_K_V: Tensor, targets_K: Tensor, coordinate_K: Tensor, *, numbers: tuple[int, int], width: float = 8.0, weight: float = 1.0
 ) -> LossParts:
     """Cross entropy; for coordinates against a Gaussian over neighbouring numbers.
 
-    A coordinate that is a little off is a little wrong: its target is ``exp(-(n - t)^2 / (2 width^2))``, normalised over
-    the numbers of the vocabulary, so that one example teaches its neighbours too.
+    A coordinate that is a little off is a little wrong: its target is ``exp(-(n - t)^2 / (2 width^2))``, normalised
+    over the numbers of the vocabulary, so that one example teaches its neighbours too. The entropy of that target is
+    taken off, so that a coordinate costs nothing at the optimum.
 
     Args:
         logits_K_V: At the places that predict a token in the loss.
         targets_K: Those tokens.
-        coordinate_K: Which of them are coordinates.
+        coordinate_K: Which of them stand between the brackets of a box; those that are no number are text.
         numbers: Id of the number 0, and the greatest number; ids follow each other.
         width: Standard deviation of the Gaussian, in coordinate units.
+        weight: Of a coordinate, where a text token weighs 1.
     """
     zero_id, greatest = numbers
     is_number = coordinate_K & (targets_K >= zero_id) & (targets_K <= zero_id + greatest)
@@ -49,6 +51,6 @@ def compute_token_loss(
     with torch.no_grad():
         right = (logits_K_V[~is_number].argmax(1) == targets_K[~is_number]).float().mean()
         error = (number_logs.argmax(1).to(logs.dtype) - aims).abs().mean() if aims.numel() else torch.zeros(())
-    total = (text.sum() + coordinate.sum()) / len(targets_K)
+    total = (text.sum() + weight * coordinate.sum()) / len(targets_K)
     nothing = torch.zeros(())
     return LossParts(total, text.mean(), coordinate.mean() if aims.numel() else nothing, right, error)

@@ -1,1 +1,1 @@
-"""Phantoms: seeded pictures whose truth is known exactly, questions about them, and an oracle that answers by looking."""
+"""Phantoms: seeded pictures of exactly known truth, questions about them, and an oracle that answers by looking."""

@@ -15,10 +15,12 @@ from ophiscope.core.frame import Frame
 from ophiscope.core.region import Box, clip_box
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
-from ophiscope.worlds.draw import SMALL_ORGANS, Needle
-from ophiscope.worlds.world import Detail, Lesion, Margin, Pattern, World
+from ophiscope.worlds.anatomy import SMALL_ORGANS
+from ophiscope.worlds.draw import Needle
+from ophiscope.worlds.pick import pick
+from ophiscope.worlds.world import Detail, Lesion, Look, Margin, Pattern, World
 
-__all__ = ["Ask", "AskKind", "Posed", "pose_question"]
+__all__ = ["MODALITY_WORDS", "Ask", "AskKind", "Posed", "pose_question"]
 
 
 class AskKind(StrEnum):
@@ -48,7 +50,7 @@ class Ask:
     """The detail that is looked for (``striped``)."""
     organ: str = ""
     selector: str = ""
-    """Which of several lesions: ``larger``, ``smaller``, ``left``, ``right``, ``upper``, ``lower``; empty for the only one."""
+    """Which of two: ``larger``, ``smaller``, ``left``, ``right``, ``upper``, ``lower``; empty for the only lesion."""
 
 
 class Posed(NamedTuple):
@@ -59,7 +61,14 @@ class Posed(NamedTuple):
     key: AnswerKey
 
 
-_MODALITIES = {"CT": "CT", "MR": "MRI", "US": "ultrasound", "ES": "endoscopy", "DX": "X-ray"}
+MODALITY_WORDS = {
+    Look.CT: "CT",
+    Look.MR: "MRI",
+    Look.US: "ultrasound",
+    Look.ENDOSCOPY: "endoscopy",
+    Look.XRAY: "X-ray",
+}
+"""What a modality is called in an answer."""
 _QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 _WORDS = {
     Detail.PATTERN: tuple(pattern.value for pattern in Pattern),
@@ -114,26 +123,26 @@ def _draw_search_ask(rng: np.random.Generator, lesions: tuple[Lesion, ...], deta
     """A search among lesions that look alike; yes and no are equally likely, so that the words alone tell nothing."""
     shown = {lesion.answer for lesion in lesions}
     absent = tuple(word for word in _WORDS[detail] if word not in shown)
-    kind = _pick(rng, (AskKind.ANY_WITH, AskKind.COUNT_WITH, AskKind.WHERE_WITH))
-    if kind is AskKind.ANY_WITH and absent:
-        return Ask(kind, detail, _pick(rng, absent if rng.uniform() < 0.5 else tuple(sorted(shown))))
+    kind = pick(rng, (AskKind.ANY_WITH, AskKind.COUNT_WITH, AskKind.WHERE_WITH))
+    if kind is AskKind.ANY_WITH and absent and shown:
+        return Ask(kind, detail, pick(rng, absent if rng.uniform() < 0.5 else tuple(sorted(shown))))
     sole = tuple(sorted(word for word in shown if sum(lesion.answer == word for lesion in lesions) == 1))
     if kind is AskKind.WHERE_WITH and sole:
-        return Ask(kind, detail, _pick(rng, sole))
-    return Ask(AskKind.COUNT_WITH, detail, _pick(rng, _WORDS[detail]))
+        return Ask(kind, detail, pick(rng, sole))
+    return Ask(AskKind.COUNT_WITH, detail, pick(rng, _WORDS[detail]))
 
 
 def _draw_organ_ask(rng: np.random.Generator, world: World) -> Ask:
     hosts = [organ.name for organ in world.organs if organ.name in SMALL_ORGANS]
     full = {lesion.organ: lesion for lesion in world.lesions}
     if rng.uniform() < 0.65:
-        lesion = world.lesions[int(rng.integers(len(world.lesions)))]
+        lesion = pick(rng, world.lesions)
         return Ask(AskKind.DETAIL_IN_ORGAN, lesion.detail, organ=lesion.organ)
-    organ = _pick(rng, tuple(hosts))
+    organ = pick(rng, hosts)
     if rng.uniform() < 0.25 and organ not in full:
         return Ask(AskKind.DETAIL_IN_ORGAN, Detail.PATTERN, organ=organ)
     if rng.uniform() < 0.5:
-        organ = _pick(rng, tuple(full))
+        organ = pick(rng, tuple(full))
     return Ask(AskKind.LESION_IN_ORGAN, organ=organ)
 
 
@@ -146,7 +155,7 @@ def _draw_plain_ask(rng: np.random.Generator, world: World) -> Ask:
         choices += [AskKind.DETAIL]
     if count == 2:
         choices += [AskKind.OUTLINE, AskKind.OUTLINE, AskKind.OUTLINE]
-    kind = _pick(rng, tuple(choices))
+    kind = pick(rng, choices)
     selector = _draw_selector(rng, world.lesions) if kind is AskKind.OUTLINE else ""
     return Ask(kind, Detail.PATTERN if kind is AskKind.DETAIL else None, selector=selector)
 
@@ -160,23 +169,20 @@ def _draw_selector(rng: np.random.Generator, lesions: tuple[Lesion, ...]) -> str
     words = ["left", "right"] if abs(ax - bx) >= abs(ay - by) else ["upper", "lower"]
     if max(ra, rb) > 1.6 * min(ra, rb):
         words += ["larger", "smaller"]
-    return _pick(rng, tuple(words))
+    return pick(rng, words)
 
 
 def _draw_words(rng: np.random.Generator, ask: Ask) -> str:
     which = f"the {ask.selector} lesion" if ask.selector else "the lesion"
     where = f"in the {ask.organ}" if ask.organ else ""
     if ask.kind is AskKind.UNKNOWABLE:
-        return _pick(rng, _UNKNOWABLE)
+        return pick(rng, _UNKNOWABLE)
     if ask.kind in (AskKind.DETAIL, AskKind.DETAIL_IN_ORGAN):
         assert ask.detail is not None
-        return (
-            " ".join(_pick(rng, _DETAIL_WORDS[ask.detail]).format(which=which, where=where).split())
-            .replace(" ?", "?")
-            .replace(" .", ".")
-        )
+        text = pick(rng, _DETAIL_WORDS[ask.detail]).format(which=which, where=where)
+        return " ".join(text.split()).replace(" ?", "?").replace(" .", ".")
     one, many = _WITH_WORDS.get(ask.detail or Detail.PATTERN, ("", ""))
-    frame = _pick(rng, _KIND_WORDS[ask.kind])
+    frame = pick(rng, _KIND_WORDS[ask.kind])
     one, many = one.format(wanted=ask.wanted), many.format(wanted=ask.wanted)
     if ask.wanted == "1":
         one, many = one.replace("calcifications", "calcification"), many.replace("calcifications", "calcification")
@@ -233,7 +239,7 @@ def _draw_options(rng: np.random.Generator, ask: Ask, text: str) -> tuple[str, .
     if ask.kind in (AskKind.DETAIL, AskKind.DETAIL_IN_ORGAN) and ask.detail is not None:
         words = _WORDS[ask.detail]
     elif ask.kind is AskKind.MODALITY:
-        words = tuple(_MODALITIES.values())
+        words = tuple(MODALITY_WORDS.values())
     elif ask.kind in (AskKind.WHERE_SEEN, AskKind.WHERE_WITH):
         words = _QUADRANTS
     if not words or rng.uniform() < 0.5:
@@ -244,7 +250,7 @@ def _draw_options(rng: np.random.Generator, ask: Ask, text: str) -> tuple[str, .
 def _compute_answer(world: World, ask: Ask) -> tuple[str, ResultKind]:
     lesions = _asked_lesions(world, ask)
     if ask.kind is AskKind.MODALITY:
-        return _MODALITIES[world.look.value], ResultKind.TEXT
+        return MODALITY_WORDS[world.look], ResultKind.TEXT
     if ask.kind is AskKind.UNKNOWABLE:
         return "cannot tell", ResultKind.INSUFFICIENT
     if ask.kind is AskKind.COUNT_SEEN:
@@ -272,10 +278,10 @@ def _compute_answer(world: World, ask: Ask) -> tuple[str, ResultKind]:
 def _asked_lesions(world: World, ask: Ask) -> list[Lesion]:
     """The lesions that the question is about."""
     lesions = [lesion for lesion in world.lesions if not ask.organ or lesion.organ == ask.organ]
-    return lesions if not ask.selector else [select(lesions, ask.selector)]
+    return lesions if not ask.selector else [_select(lesions, ask.selector)]
 
 
-def select(lesions: list[Lesion], selector: str) -> Lesion:
+def _select(lesions: list[Lesion], selector: str) -> Lesion:
     """The lesion that ``selector`` means."""
     keys = {
         "larger": lambda lesion: -lesion.blob.radii_xy[0] * lesion.blob.radii_xy[1],
@@ -307,7 +313,3 @@ def _least_calls(world: World, ask: Ask, needle: Needle, asked: int) -> int:
 
 def _root_box(frame: Frame, lesion: Lesion) -> Box:
     return clip_box(frame, lesion.box_xyxy).box
-
-
-def _pick(rng: np.random.Generator, values: tuple) -> str:  # type: ignore[type-arg]
-    return values[int(rng.integers(len(values)))]  # type: ignore[no-any-return]

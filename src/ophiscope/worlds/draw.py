@@ -1,24 +1,28 @@
 """Draws worlds from a seed: a cartoon anatomy in the look of a modality, and lesions whose detail is hidden on purpose.
 
-Lengths are given in units ``u`` = 1/96 of the picture's width: what one pixel of a 96 px overview covers. How a needle is
-hidden is a matter of ``u``: fine structure of half a ``u`` averages away in the overview, and shows after a zoom.
+Lengths are given in units ``u`` = 1/96 of the picture's width: what one pixel of a 96 px overview covers. How a needle
+is hidden is a matter of ``u``: fine structure of half a ``u`` averages away in the overview, and shows after a zoom.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import NamedTuple
 
 import numpy as np
 
 from ophiscope.core.window import Window
+from ophiscope.worlds.anatomy import SMALL_ORGANS, STYLES, draw_organs, draw_palette
+from ophiscope.worlds.pick import pick
 from ophiscope.worlds.world import Blob, Detail, Lesion, Look, Margin, Organ, Outline, Pattern, World
 
-__all__ = ["HELD_OUT_SIZE", "SMALL_ORGANS", "TRAIN_SIZES", "Needle", "Recipe", "draw_world"]
+__all__ = ["HELD_OUT_SIZE", "TRAIN_SIZES", "Needle", "Recipe", "draw_world"]
 
 TRAIN_SIZES = (512, 768, 1024, 2048)
+"""Widths of training, in root pixels."""
 HELD_OUT_SIZE = 1536
-SMALL_ORGANS = ("spleen", "right kidney", "left kidney", "heart")
-"""Where a small lesion is looked for: a zoom on one of these magnifies at least three times."""
+"""Held out of all training."""
 _OVERVIEW_PX = 96
 
 
@@ -52,84 +56,44 @@ class Recipe:
     """Least and most lesions; None: what the needle asks for."""
 
 
-# scene -> (name, centre, radii) in shares of width and height; the first is the body
-_SCENES: dict[str, tuple[tuple[str, float, float, float, float], ...]] = {
-    "chest": (
-        ("body", 0.5, 0.5, 0.44, 0.40),
-        ("right lung", 0.29, 0.47, 0.13, 0.25),
-        ("left lung", 0.71, 0.47, 0.13, 0.25),
-        ("heart", 0.53, 0.53, 0.11, 0.13),
-        ("spine", 0.5, 0.80, 0.075, 0.075),
-    ),
-    "abdomen": (
-        ("body", 0.5, 0.5, 0.45, 0.39),
-        ("liver", 0.28, 0.40, 0.17, 0.18),
-        ("spleen", 0.77, 0.40, 0.10, 0.13),
-        ("right kidney", 0.31, 0.70, 0.085, 0.10),
-        ("left kidney", 0.69, 0.70, 0.085, 0.10),
-        ("spine", 0.5, 0.77, 0.07, 0.075),
-    ),
-    "head": (
-        ("skull", 0.5, 0.5, 0.38, 0.44),
-        ("brain", 0.5, 0.5, 0.345, 0.405),
-        ("right ventricle", 0.43, 0.47, 0.045, 0.11),
-        ("left ventricle", 0.57, 0.47, 0.045, 0.11),
-    ),
-    "tissue": (
-        ("tissue", 0.5, 0.56, 0.60, 0.54),
-        ("gland", 0.45, 0.36, 0.36, 0.12),
-        ("muscle", 0.55, 0.82, 0.48, 0.10),
-    ),
-    "lumen": (
-        ("mucosa", 0.5, 0.5, 0.49, 0.49),
-        ("lumen", 0.56, 0.46, 0.10, 0.10),
-        ("fold", 0.28, 0.55, 0.09, 0.30),
-    ),
-}
+class _Sketch(NamedTuple):
+    """A lesion before chance has chosen its answer."""
 
-_CT = {"background": -1000, "body": 20, "right lung": -830, "left lung": -830, "heart": 60, "spine": 620, "liver": 95,
-       "spleen": 125, "right kidney": 165, "left kidney": 165}  # fmt: skip
-_MR = {"background": 15, "body": 330, "right lung": 60, "left lung": 60, "heart": 520, "spine": 640, "liver": 520,
-       "spleen": 620, "right kidney": 700, "left kidney": 700, "skull": 760, "brain": 430, "right ventricle": 150,
-       "left ventricle": 150}  # fmt: skip
-_US = {"background": 0.04, "tissue": 0.36, "gland": 0.56, "muscle": 0.26}
-_ES = {"background": 0.02, "mucosa": 0.52, "lumen": 0.10, "fold": 0.66}
-_XRAY = {"background": 3400, "body": 2300, "right lung": 1100, "left lung": 1100, "heart": 2700, "spine": 2950}
+    detail: Detail
+    centre_xy: tuple[float, float]
+    radius_px: float
+    fine_px: float
+    level: float
+    contrast: float
+    organ: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Style:
-    scenes: tuple[str, ...]
-    levels: dict[str, float]
-    span: tuple[float, float]
-    noise: float
-    texture: float
-    contrast: tuple[float, float]
-    window: Window | None
+class _Spot(NamedTuple):
+    """A place wholly in soft tissue, its level, and the organ there."""
+
+    centre_xy: tuple[float, float]
+    level: float
+    organ: str
 
 
-_STYLES = {
-    Look.CT: _Style(("chest", "abdomen"), _CT, (-1000, 1500), 14.0, 8.0, (70, 130), Window(40, 400)),
-    Look.MR: _Style(("abdomen", "head"), _MR, (0, 1000), 24.0, 30.0, (160, 260), Window(500, 1000)),
-    Look.US: _Style(("tissue",), _US, (0, 1), 0.045, 0.05, (0.18, 0.26), None),
-    Look.ENDOSCOPY: _Style(("lumen",), _ES, (0, 1), 0.02, 0.05, (0.16, 0.28), None),
-    Look.XRAY: _Style(("chest",), _XRAY, (0, 4095), 60.0, 90.0, (450, 750), Window(2048, 4096)),
-}
-_HIDING_WINDOWS = {"lung": Window(40, 400), "bone": Window(40, 400), "soft": Window(-650, 900), "MR": Window(180, 360)}
-# lesions must lie beyond the hiding window by more than noise and shading can bridge
-_HIDDEN_CT = {"lung": (-830.0, -600.0), "spine": (620.0, 900.0), "soft": (95.0, 190.0)}
+_HIDING_WINDOWS = {"lung": Window(40, 400), "soft": Window(-650, 900), "MR": Window(180, 360)}
+"""Defaults of W worlds: what they clip lies beyond them by more than noise and shading can bridge."""
+_LESION_COUNTS = {Needle.L1: (1, 2), Needle.L2: (1, 4), Needle.L3: (2, 4), Needle.PLAIN: (0, 4)}
+_NO_HOSTS = ("spine", "right lung", "left lung", "lumen", "right ventricle", "left ventricle")
+"""Organs that hold no lesion unless it is hidden by the window."""
+_TRIES = 60
 
 
 def draw_world(seed: int, recipe: Recipe) -> World:
     """One world, a pure function of ``seed`` and ``recipe``."""
     rng = np.random.default_rng([seed, 71])
-    look = recipe.look or _pick(rng, _looks(recipe.needle))
-    style = _STYLES[look]
-    scene = _pick(rng, style.scenes)
+    look = recipe.look or pick(rng, _looks(recipe.needle))
+    style = STYLES[look]
+    scene = pick(rng, style.scenes)
     if recipe.needle is Needle.L2 and look is Look.MR:
         scene = "abdomen"
     size_wh = _draw_size(rng, recipe)
-    organs = _draw_organs(rng, scene, style, size_wh)
+    organs = draw_organs(rng, scene, style, size_wh)
     window = style.window
     if window is not None and look is not Look.CT:
         window = Window(round(window.center * rng.uniform(0.95, 1.05)), round(window.width * rng.uniform(0.9, 1.1)))
@@ -148,7 +112,7 @@ def draw_world(seed: int, recipe: Recipe) -> World:
         else (0.0, 0.0, 0.0),
         default_window=window,
         levels=style.span,
-        palette=_draw_palette(rng, look),
+        palette=draw_palette(rng, look),
     )
     return _with_lesions(rng, world, recipe)
 
@@ -163,100 +127,81 @@ def _looks(needle: Needle) -> tuple[Look, ...]:
 
 def _draw_size(rng: np.random.Generator, recipe: Recipe) -> tuple[int, int]:
     sizes = (1792, 2048) if recipe.needle is Needle.L2 else TRAIN_SIZES
-    width = recipe.width_px or int(_pick(rng, sizes))
-    return width, round(width * float(_pick(rng, (1.0, 1.0, 1.0, 0.75, 0.84))))
+    width = recipe.width_px or pick(rng, sizes)
+    return width, round(width * pick(rng, (1.0, 1.0, 1.0, 0.75, 0.84)))
 
 
-def _draw_organs(rng: np.random.Generator, scene: str, style: _Style, size_wh: tuple[int, int]) -> tuple[Organ, ...]:
-    w, h = size_wh
-    organs = []
-    shift = rng.normal(0, 0.012, 2)
-    grow = rng.uniform(0.93, 1.04)
-    for index, (name, x, y, rx, ry) in enumerate(_SCENES[scene]):
-        jitter = rng.normal(0, 0.012, 2)
-        radii = (rx * w * grow * rng.uniform(0.92, 1.08), ry * h * grow * rng.uniform(0.92, 1.08))
-        wobble = tuple((k, rng.uniform(0, 0.09 / k), rng.uniform(0, 6.28)) for k in (2, 3, 4)) if index else ()
-        centre = ((x + shift[0] + jitter[0] * bool(index)) * w, (y + shift[1] + jitter[1] * bool(index)) * h)
-        level = style.levels[name] + rng.normal(0, 0.008) * (style.span[1] - style.span[0]) * (style.span[1] < 2000)
-        blob = Blob(centre, radii, rng.normal(0, 0.06) if index else 0.0, wobble)
-        organs.append(Organ(name, blob, float(level), 0.004 * w))
-    return tuple(organs)
-
-
-def _draw_palette(
-    rng: np.random.Generator, look: Look
-) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    if look is not Look.ENDOSCOPY:
-        return (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)
-    return (
-        (rng.uniform(10, 40), rng.uniform(0, 15), rng.uniform(0, 15)),
-        (rng.uniform(225, 255), rng.uniform(140, 190), rng.uniform(110, 170)),
-    )
+def _unit(world: World) -> float:
+    return world.size_wh[0] / _OVERVIEW_PX
 
 
 def _with_lesions(rng: np.random.Generator, world: World, recipe: Recipe) -> World:
-    unit = world.size_wh[0] / _OVERVIEW_PX
     if recipe.needle is Needle.W:
-        return _with_hidden(rng, world, recipe, unit)
-    low, high = recipe.lesion_count or {"L1": (1, 2), "L2": (1, 4), "L3": (2, 4), "plain": (0, 4)}[recipe.needle]
+        return _with_hidden(rng, world, recipe)
+    low, high = recipe.lesion_count or _LESION_COUNTS[recipe.needle]
     count = int(rng.integers(low, high + 1))
     if recipe.needle is Needle.L2:
         hosts = [organ for organ in world.organs if organ.name in SMALL_ORGANS]
         order = rng.permutation(len(hosts))[:count]
-        lesions = tuple(_draw_small(rng, world, recipe, unit, hosts[int(i)]) for i in sorted(order))
-        return _replace(world, lesions)
-    detail = _pick(rng, tuple(Detail))
-    lesions_list: list[Lesion] = []
-    for _ in range(60):
-        if len(lesions_list) == count:
+        small = tuple(_draw_small(rng, world, recipe, hosts[int(index)]) for index in sorted(order))
+        return replace(world, lesions=small)
+    detail = pick(rng, tuple(Detail))
+    lesions: list[Lesion] = []
+    for _ in range(_TRIES):
+        if len(lesions) == count:
             break
-        if recipe.needle is Needle.PLAIN:
-            radius, fine = rng.uniform(3.0, 8.0) * unit, 0.5 * unit
-        else:
-            radius, fine = rng.uniform(2.6, 3.6) * unit, 0.5 * unit * rng.uniform(0.95, 1.15) * recipe.fineness
-        place = _draw_place(rng, world, radius * 1.6)
-        if place is None or any(_near(place[0], radius, other) for other in lesions_list):
-            continue
-        base, organ = place[1], place[2]
-        low_c, high_c = _STYLES[world.look].contrast
-        sign = 1 if world.look in (Look.CT,) else float(rng.choice((-1, 1)))
-        delta = sign * rng.uniform(low_c, high_c)
-        lesions_list.append(
-            _build_lesion(rng, recipe, detail, place[0], radius, fine, (base + delta, abs(delta)), organ)
-        )
-    return _replace(world, tuple(lesions_list))
+        lesion = _draw_alike(rng, replace(world, lesions=tuple(lesions)), recipe, detail)
+        if lesion is not None:
+            lesions.append(lesion)
+    return replace(world, lesions=tuple(lesions))
 
 
-def _draw_small(rng: np.random.Generator, world: World, recipe: Recipe, unit: float, host: Organ) -> Lesion:
-    """A lesion of one to two hundredths of the width inside ``host``, its structure lost even in a zoom on the organ."""
-    radius = rng.uniform(0.75, 1.0) * unit
+def _draw_alike(rng: np.random.Generator, world: World, recipe: Recipe, detail: Detail) -> Lesion | None:
+    """One more lesion of ``detail`` apart from those there are; None where the place that chance chose is no good."""
+    unit = _unit(world)
+    if recipe.needle is Needle.PLAIN:
+        radius, fine = rng.uniform(3.0, 8.0) * unit, 0.5 * unit
+    else:
+        radius, fine = rng.uniform(2.6, 3.6) * unit, 0.5 * unit * rng.uniform(0.95, 1.15) * recipe.fineness
+    spot = _draw_spot(rng, world, radius * 1.6)
+    if spot is None or any(_is_near(spot.centre_xy, radius, other) for other in world.lesions):
+        return None
+    low, high = STYLES[world.look].contrast
+    sign = 1 if world.look is Look.CT else float(rng.choice((-1, 1)))
+    delta = sign * rng.uniform(low, high)
+    sketch = _Sketch(detail, spot.centre_xy, radius, fine, spot.level + delta, abs(delta), spot.organ)
+    return _build_lesion(rng, recipe.outlines, sketch)
+
+
+def _draw_small(rng: np.random.Generator, world: World, recipe: Recipe, host: Organ) -> Lesion:
+    """A lesion of 1-2 % of the width inside ``host``, its structure lost even in a zoom on the organ."""
+    radius = rng.uniform(0.75, 1.0) * _unit(world)
     turn, far = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.55)
     x = host.blob.centre_xy[0] + far * math.cos(turn) * host.blob.radii_xy[0]
     y = host.blob.centre_xy[1] + far * math.sin(turn) * host.blob.radii_xy[1]
-    low, high = _STYLES[world.look].contrast
+    low, high = STYLES[world.look].contrast
     delta = float(rng.choice((-1, 1)) if world.look is not Look.CT else 1) * rng.uniform(low, high) * 1.15
-    detail = _pick(rng, (Detail.PATTERN, Detail.CALCIFICATIONS))
+    detail = pick(rng, (Detail.PATTERN, Detail.CALCIFICATIONS))
     fine = radius / 4.0 * recipe.fineness * (1.0 if detail is Detail.PATTERN else 1.5)
-    return _build_lesion(rng, recipe, detail, (x, y), radius, fine, (host.level + delta, abs(delta)), host.name)
+    sketch = _Sketch(detail, (x, y), radius, fine, host.level + delta, abs(delta), host.name)
+    return _build_lesion(rng, recipe.outlines, sketch)
 
 
-def _with_hidden(rng: np.random.Generator, world: World, recipe: Recipe, unit: float) -> World:
+def _with_hidden(rng: np.random.Generator, world: World, recipe: Recipe) -> World:
     """One large lesion in an organ that the default window clips to plain black or white, wherever the noise goes."""
+    names: tuple[str, ...]
     if world.look is Look.MR:
-        window, hosts, shift = _HIDING_WINDOWS["MR"], ("liver", "spleen", "right kidney", "left kidney", "brain"), 0.0
-        names = [organ for organ in world.organs if organ.name in hosts]
+        window, names = _HIDING_WINDOWS["MR"], ("liver", "spleen", "right kidney", "left kidney", "brain")
     elif world.scene == "chest":
-        window, shift = _HIDING_WINDOWS["lung"], 0.0
-        names = [organ for organ in world.organs if organ.name in ("right lung", "left lung")]
+        window, names = _HIDING_WINDOWS["lung"], ("right lung", "left lung")
     else:
-        window, shift = _HIDING_WINDOWS["soft"], 0.0
-        names = [organ for organ in world.organs if organ.name in ("liver", "spleen")]
-    host = names[int(rng.integers(len(names)))]
+        window, names = _HIDING_WINDOWS["soft"], ("liver", "spleen")
+    host = pick(rng, [organ for organ in world.organs if organ.name in names])
     radius = min(host.blob.radii_xy) * rng.uniform(0.5, 0.62)
-    detail = _pick(rng, (Detail.PATTERN, Detail.CALCIFICATIONS))
-    fine = max(radius / 2.2, 3.2 * unit) * recipe.fineness
+    detail = pick(rng, (Detail.PATTERN, Detail.CALCIFICATIONS))
+    fine = max(radius / 2.2, 3.2 * _unit(world)) * recipe.fineness
     if world.look is Look.MR:
-        level, amplitude = host.level + 130 + shift, 110.0
+        level, amplitude = host.level + 130.0, 110.0
     elif "lung" in host.name:
         level, amplitude = -600.0, 150.0
     else:
@@ -265,42 +210,33 @@ def _with_hidden(rng: np.random.Generator, world: World, recipe: Recipe, unit: f
         host.blob.centre_xy[0] + rng.uniform(-0.2, 0.2) * host.blob.radii_xy[0],
         host.blob.centre_xy[1] + rng.uniform(-0.2, 0.2) * host.blob.radii_xy[1],
     )
-    lesion = _build_lesion(rng, recipe, detail, place, radius, fine, (level, amplitude), host.name)
-    return World(
-        **{**_fields(world), "lesions": (lesion,), "default_window": window, "bias": (0.0, 0.0, 0.0)}  # type: ignore[arg-type]
-    )
+    sketch = _Sketch(detail, place, radius, fine, level, amplitude, host.name)
+    lesion = _build_lesion(rng, recipe.outlines, sketch)
+    return replace(world, lesions=(lesion,), default_window=window, bias=(0.0, 0.0, 0.0))
 
 
-def _build_lesion(  # noqa: PLR0913, PLR0917
-    rng: np.random.Generator,
-    recipe: Recipe,
-    detail: Detail,
-    centre_xy: tuple[float, float],
-    radius: float,
-    fine: float,
-    level_contrast: tuple[float, float],
-    organ: str,
-) -> Lesion:
-    level, contrast = level_contrast
-    outline = _pick(rng, recipe.outlines)
+def _build_lesion(rng: np.random.Generator, outlines: Sequence[Outline], sketch: _Sketch) -> Lesion:
+    radius, detail = sketch.radius_px, sketch.detail
+    outline = pick(rng, outlines)
     aspect = rng.uniform(1.15, 1.4) if outline is Outline.OVAL else 1.0
     orders = {Outline.LOBED: ((3, 0.10), (5, 0.07)), Outline.ANGULAR: ((4, 0.13), (8, 0.05))}.get(outline, ())
     phase = rng.uniform(0, 2 * math.pi)
     wobble = tuple((k, a, phase * (k / 4)) for k, a in orders)
-    blob = Blob(centre_xy, (radius * math.sqrt(aspect), radius / math.sqrt(aspect)), rng.uniform(0, math.pi), wobble)
+    radii = (radius * math.sqrt(aspect), radius / math.sqrt(aspect))
+    blob = Blob(sketch.centre_xy, radii, rng.uniform(0, math.pi), wobble)
     count = int(rng.integers(1, 5)) if detail is Detail.CALCIFICATIONS else 0
     return Lesion(
         blob=blob,
-        level=level,
-        organ=organ,
+        level=sketch.level,
+        organ=sketch.organ,
         outline=outline,
         detail=detail,
-        pattern=_pick(rng, tuple(Pattern)) if detail is Detail.PATTERN else Pattern.SMOOTH,
-        margin=_pick(rng, tuple(Margin)) if detail is Detail.MARGIN else Margin.HAZY,
+        pattern=pick(rng, tuple(Pattern)) if detail is Detail.PATTERN else Pattern.SMOOTH,
+        margin=pick(rng, tuple(Margin)) if detail is Detail.MARGIN else Margin.HAZY,
         calcifications=count,
-        amplitude=contrast * (1.3 if count else 0.75),
-        fine_px=fine * (1.25 if detail is not Detail.PATTERN else 1.0),
-        dots_xy=_draw_dots(rng, count, 1.6 * fine / radius),
+        amplitude=sketch.contrast * (1.3 if count else 0.75),
+        fine_px=sketch.fine_px * (1.25 if detail is not Detail.PATTERN else 1.0),
+        dots_xy=_draw_dots(rng, count, 1.6 * sketch.fine_px / radius),
     )
 
 
@@ -317,8 +253,8 @@ def _draw_dots(rng: np.random.Generator, count: int, apart: float) -> tuple[tupl
     return tuple(dots)
 
 
-def _draw_place(rng: np.random.Generator, world: World, reach: float) -> tuple[tuple[float, float], float, str] | None:
-    """A place wholly in soft tissue: centre, level there, organ name."""
+def _draw_spot(rng: np.random.Generator, world: World, reach: float) -> _Spot | None:
+    """A place with ``reach`` of the same soft tissue around it, or None where chance chose none."""
     body = world.organs[0] if world.scene != "head" else world.organs[1]
     turn, far = rng.uniform(0, 2 * math.pi), 0.85 * math.sqrt(rng.uniform())
     x = body.blob.centre_xy[0] + far * math.cos(turn) * body.blob.radii_xy[0]
@@ -328,32 +264,18 @@ def _draw_place(rng: np.random.Generator, world: World, reach: float) -> tuple[t
         return None
     level, name = body.level, ""
     for organ in world.organs[1:]:
+        if organ is body:
+            continue
         dx = (x - organ.blob.centre_xy[0]) / organ.blob.radii_xy[0]
         dy = (y - organ.blob.centre_xy[1]) / organ.blob.radii_xy[1]
         margin = reach / min(organ.blob.radii_xy)
         distance = math.hypot(dx, dy)
-        if organ is body:
-            continue
         if distance < 1 - margin:
             level, name = organ.level, organ.name
         elif distance < 1 + margin:
             return None
-    if name in ("spine", "right lung", "left lung", "lumen", "right ventricle", "left ventricle"):
-        return None
-    return (x, y), level, name
+    return None if name in _NO_HOSTS else _Spot((x, y), level, name)
 
 
-def _near(centre_xy: tuple[float, float], radius: float, other: Lesion) -> bool:
+def _is_near(centre_xy: tuple[float, float], radius: float, other: Lesion) -> bool:
     return math.dist(centre_xy, other.blob.centre_xy) < 1.9 * (radius + max(other.blob.radii_xy))
-
-
-def _pick(rng: np.random.Generator, values: tuple) -> object:  # type: ignore[type-arg]
-    return values[int(rng.integers(len(values)))]
-
-
-def _fields(world: World) -> dict[str, object]:
-    return {name: getattr(world, name) for name in World.__slots__}
-
-
-def _replace(world: World, lesions: tuple[Lesion, ...]) -> World:
-    return World(**{**_fields(world), "lesions": lesions})  # type: ignore[arg-type]

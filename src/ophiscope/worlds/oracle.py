@@ -1,8 +1,9 @@
 """Answers questions about phantoms by looking: thoughts and calls as a careful reader would make them.
 
-:func:`decide` sees what was shown (percepts of the views so far and what tools said) and the meaning of the question; it has no other
-argument, so two worlds that look alike so far get the same next step. :class:`Oracle` puts it behind the
-:class:`~ophiscope.core.chat.ChatModel` contract, so that trajectories are written by the very loop that serves a model.
+:func:`decide` sees what was shown (percepts of the views so far and what tools said) and the meaning of the question;
+it has no other argument, so two worlds that look alike so far get the same next step. :class:`Oracle` puts it behind
+the :class:`~ophiscope.core.chat.ChatModel` contract, so that trajectories are written by the very loop that serves a
+model.
 """
 
 import json
@@ -16,8 +17,9 @@ from ophiscope.core.message import Message, Role
 from ophiscope.core.view import View
 from ophiscope.protocol.coords import PROFILES
 from ophiscope.protocol.grammar import render_answer, render_call
-from ophiscope.worlds.asks import Ask, AskKind
+from ophiscope.worlds.asks import MODALITY_WORDS, Ask, AskKind
 from ophiscope.worlds.percepts import Seen, SeenLesion, SeenOrgan, compute_seen
+from ophiscope.worlds.world import Look as Modality
 from ophiscope.worlds.world import World
 
 __all__ = ["Look", "Oracle", "Step", "decide", "read_looks", "render_step"]
@@ -44,7 +46,7 @@ class Step(NamedTuple):
 
     think: str
     call: tuple[str, dict[str, object]] | None
-    """Tool name and arguments; a ``box`` holds pixels of the called view."""
+    """Tool name and arguments; a ``box`` is a tuple of pixels of the called view."""
     answer: str | None
 
 
@@ -54,8 +56,7 @@ def decide(ask: Ask, looks: Sequence[Look]) -> Step:
 
 
 def _decide_modality(ask: Ask, looks: Sequence[Look]) -> Step:
-    name = {"CT": "CT", "MR": "MRI", "US": "ultrasound", "ES": "endoscopy", "DX": "X-ray"}[_overview(looks).look]
-    return _answer("The overview is enough.", name)
+    return _answer("The overview is enough.", MODALITY_WORDS[Modality(_overview(looks).look)])
 
 
 def _decide_unknowable(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -304,8 +305,9 @@ def render_step(step: Step, messages: Sequence[Message], coords: str) -> str:
     if step.call is None:
         return render_answer(step.answer or "", think=step.think)
     name, arguments = step.call
-    if "box" in arguments:
+    pixels = arguments.get("box")
+    if isinstance(pixels, tuple):
         view = next(view for message in messages for view in message.views if view.handle == arguments["view"])
-        box = PROFILES[coords].from_pixels(arguments["box"], view.picture.frame)  # type: ignore[arg-type]
-        arguments = {**arguments, "box": list(box)}
+        box = PROFILES[coords].from_pixels(pixels, view.picture.frame)
+        arguments = {**arguments, "box": box}
     return render_call(Call(name, arguments, think=step.think))

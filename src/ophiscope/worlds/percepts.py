@@ -1,7 +1,7 @@
 """What can be seen of a phantom in one view: the only door between its truth and the oracle.
 
-A thing is seen where it covers enough pixels of the view and the window does not clip it. The thresholds are those of the
-view, not of the truth: two worlds that differ only in what a view cannot resolve give equal percepts.
+A thing is seen where it covers enough pixels of the view and the window does not clip it. The thresholds are those of
+the view, not of the truth: two worlds that differ only in what a view cannot resolve give equal percepts.
 """
 
 import math
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from ophiscope.core.frame import Frame
 from ophiscope.core.window import Window
-from ophiscope.worlds.world import Lesion, World
+from ophiscope.worlds.world import Lesion, Organ, World
 
 __all__ = ["LEAST_FINE_PX", "LEAST_RADIUS_PX", "Seen", "SeenLesion", "SeenOrgan", "compute_seen"]
 
@@ -61,22 +61,20 @@ class Seen:
 
 def compute_seen(world: World, frame: Frame, window: Window | None) -> Seen:
     """What ``frame`` shows of ``world`` under ``window``."""
-    organs = tuple(seen for organ in world.organs if (seen := _see_organ(world, organ.name, frame, window)))
-    lesions = [seen for lesion in world.lesions if (seen := _see_lesion(world, lesion, frame, window))]
+    organs = tuple(seen for organ in world.organs if (seen := _see_organ(organ, frame, window)))
+    lesions = [found for lesion in world.lesions if (found := _see_lesion(world, lesion, frame, window))]
     return Seen(
         world.look.value, frame.size_wh, organs, tuple(sorted(lesions, key=lambda lesion: lesion.centre_root_xy))
     )
 
 
-def _see_organ(world: World, name: str, frame: Frame, window: Window | None) -> SeenOrgan | None:
-    organ = world.organ(name)
-    assert organ is not None
+def _see_organ(organ: Organ, frame: Frame, window: Window | None) -> SeenOrgan | None:
     (x, y), (rx, ry) = organ.blob.centre_xy, organ.blob.radii_xy
     box = _cut((x - rx, y - ry, x + rx, y + ry), frame)
     if box is None:
         return None
     side = _side(organ.level, window)
-    return SeenOrgan(name, box, side != 0, side < 0)
+    return SeenOrgan(organ.name, box, side != 0, side < 0)
 
 
 def _see_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | None) -> SeenLesion | None:
@@ -104,6 +102,7 @@ def _side(level: float, window: Window | None) -> int:
 
 
 def _cut(root_xyxy: tuple[float, float, float, float], frame: Frame) -> tuple[float, float, float, float] | None:
+    """A root box in view pixels, cut to the view; None where next to nothing of it is inside."""
     (ox, oy), (sx, sy), (w, h) = frame.origin_xy, frame.scale_xy, frame.size_wh
     x0, y0, x1, y1 = root_xyxy
     cut = (max((x0 - ox) / sx, 0.0), max((y0 - oy) / sy, 0.0), min((x1 - ox) / sx, w), min((y1 - oy) / sy, h))
@@ -111,6 +110,7 @@ def _cut(root_xyxy: tuple[float, float, float, float], frame: Frame) -> tuple[fl
 
 
 def _share_inside(root_xyxy: tuple[float, float, float, float], frame: Frame) -> float:
+    """Share of a root box that the frame shows."""
     x0, y0, x1, y1 = root_xyxy
     a0, b0, a1, b1 = frame.root_box_xyxy
     width, height = min(x1, a1) - max(x0, a0), min(y1, b1) - max(y0, b0)

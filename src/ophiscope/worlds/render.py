@@ -1,22 +1,39 @@
 """Draws the part of a phantom that is looked at, at the size at which it is looked at.
 
-Coarser than one root pixel, shapes are drawn with edges as soft as an output pixel and lesions are averaged over a finer
-grid, so that what cannot be resolved averages away as it does in a camera; finer than one root pixel, the root pixels are
-drawn and enlarged by the same resampler as any file. Noise is a function of place and scale: a crop of a drawing is the drawing of the crop.
+Coarser than one root pixel, shapes are drawn with edges as soft as an output pixel and lesions are averaged over a
+finer grid, so that what cannot be resolved averages away as it does in a camera; finer than one root pixel, the root
+pixels are drawn and enlarged by the same resampler as any file. Noise is a function of place and scale: a crop of a
+drawing is the drawing of the crop.
 """
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.core.axis import Place
 from ophiscope.media.resample import resample
-from ophiscope.worlds.world import Blob, Detail, Lesion, Look, Margin, Pattern, World
+from ophiscope.worlds.world import Blob, Detail, Lesion, Look, Margin, Organ, Pattern, World
 
-__all__ = ["PhantomSource", "render_levels"]
+__all__ = ["STORED_OFFSET", "PhantomSource", "render_levels"]
 
 _Grid = NDArray[np.float32]
+_GRAIN_PX = 3.0
+"""Size of the coarser of two noises, in root pixels."""
+_MOST_SAMPLES = 40
+"""Samples along a side of an output pixel; finer structure is far below what they resolve."""
+STORED_OFFSET = 2048.0
+"""Added to scalar levels where they are stored as unsigned integers."""
+
+
+class _Raster(NamedTuple):
+    """Centres of the samples of a drawing, in root pixels."""
+
+    xs: _Grid
+    ys: _Grid
+    scale: float
+    """Root pixels per sample, the larger of the two."""
 
 
 class PhantomSource:
@@ -49,7 +66,7 @@ class PhantomSource:
         values = self.read((0.0, 0.0, float(width), float(height)), (width, height))
         if values.ndim == 3:
             return values
-        return np.clip(np.rint(values + 2048.0), 0, 65535).astype(np.uint16)
+        return np.asarray(np.clip(np.rint(values.astype(np.float32) + STORED_OFFSET), 0, 65535), np.uint16)
 
 
 def render_levels(
@@ -59,60 +76,59 @@ def render_levels(
     x0, y0, x1, y1 = box_xyxy
     w, h = size_wh
     step_x, step_y = (x1 - x0) / w, (y1 - y0) / h
-    scale = max(step_x, step_y)
     xs = (x0 + (np.arange(w) + 0.5) * step_x).astype(np.float32)
     ys = (y0 + (np.arange(h) + 0.5) * step_y).astype(np.float32)
+    raster = _Raster(xs, ys, max(step_x, step_y))
     levels = np.full((h, w), world.background, np.float32)
     for organ in world.organs:
-        _paint_organ(levels, xs, ys, organ.blob, organ.level, max(organ.edge_px, scale / 2))
-    levels += _coarse_texture(world, xs, ys)
+        _paint_organ(levels, raster, organ)
+    levels += _compute_texture(world, raster)
     for lesion in world.lesions:
         _paint_lesion(levels, (x0, y0), (step_x, step_y), lesion)
-    return _finish(world, levels, xs, ys, scale)
+    return np.asarray(levels + _compute_noise(world, levels, raster), np.float32)
 
 
-def _paint_organ(levels: _Grid, xs: _Grid, ys: _Grid, blob: Blob, level: float, edge_px: float) -> None:
+def _paint_organ(levels: _Grid, raster: _Raster, organ: Organ) -> None:
+    """Blend an organ into ``levels``, its edge no sharper than a sample."""
+    blob, edge_px = organ.blob, max(organ.edge_px, raster.scale / 2)
+    xs, ys = raster.xs, raster.ys
     (cx, cy), reach = blob.centre_xy, blob.reach_px + 3 * edge_px
     left, right = np.searchsorted(xs, (cx - reach, cx + reach))
     top, bottom = np.searchsorted(ys, (cy - reach, cy + reach))
     if left >= right or top >= bottom:
         return
-    rho = _radius(blob, xs[None, left:right], ys[top:bottom, None])
+    rho = _compute_rho(blob, xs[None, left:right], ys[top:bottom, None])
     alpha = np.clip(0.5 + (1.0 - rho) * (min(blob.radii_xy) / (2 * edge_px)), 0.0, 1.0)
     part = levels[top:bottom, left:right]
-    part += alpha * (level - part)
+    part += alpha * (organ.level - part)
 
 
-def _radius(blob: Blob, x: _Grid, y: _Grid) -> _Grid:
+def _compute_rho(blob: Blob, x: _Grid, y: _Grid) -> _Grid:
     """Distance from the centre in units of the blob's own radius in that direction."""
     dx, dy = x - np.float32(blob.centre_xy[0]), y - np.float32(blob.centre_xy[1])
     cos, sin = np.float32(math.cos(blob.angle_rad)), np.float32(math.sin(blob.angle_rad))
     u, v = (dx * cos + dy * sin) / np.float32(blob.radii_xy[0]), (dy * cos - dx * sin) / np.float32(blob.radii_xy[1])
-    rho = np.sqrt(u * u + v * v)
+    rho = np.asarray(np.sqrt(u * u + v * v), np.float32)
     if not blob.wobble:
         return rho
     theta = np.arctan2(v, u)
     ring = np.ones_like(rho)
     for order, amplitude, phase in blob.wobble:
         ring += np.float32(amplitude) * np.cos(order * theta + np.float32(phase))
-    return rho / ring
+    return np.asarray(rho / ring, np.float32)
 
 
 def _paint_lesion(levels: _Grid, origin_xy: tuple[float, float], step_xy: tuple[float, float], lesion: Lesion) -> None:
+    """Blend a lesion into ``levels``, each pixel the mean of samples that resolve its fine structure."""
     h, w = levels.shape
     (cx, cy), reach = lesion.blob.centre_xy, lesion.blob.reach_px * 1.75
     left, right = ((cx + side - origin_xy[0]) / step_xy[0] for side in (-reach, reach))
     top, bottom = ((cy + side - origin_xy[1]) / step_xy[1] for side in (-reach, reach))
-    i0, i1, j0, j1 = (
-        max(0, math.floor(left)),
-        min(w, math.ceil(right)),
-        max(0, math.floor(top)),
-        min(h, math.ceil(bottom)),
-    )
+    i0, i1 = max(0, math.floor(left)), min(w, math.ceil(right))
+    j0, j1 = max(0, math.floor(top)), min(h, math.ceil(bottom))
     if i0 >= i1 or j0 >= j1:
         return
-    # average over a grid that resolves the fine structure, at most ~40 samples a side of an output pixel
-    fine = min(40, max(1, math.ceil(3.0 * max(step_xy) / lesion.fine_px)))
+    fine = min(_MOST_SAMPLES, max(1, math.ceil(3.0 * max(step_xy) / lesion.fine_px)))
     xs = origin_xy[0] + (i0 + (np.arange((i1 - i0) * fine, dtype=np.float32) + 0.5) / fine) * step_xy[0]
     ys = origin_xy[1] + (j0 + (np.arange((j1 - j0) * fine, dtype=np.float32) + 0.5) / fine) * step_xy[1]
     alpha, value = _lesion_layer(lesion, xs.astype(np.float32)[None, :], ys.astype(np.float32)[:, None])
@@ -125,7 +141,7 @@ def _paint_lesion(levels: _Grid, origin_xy: tuple[float, float], step_xy: tuple[
 
 def _lesion_layer(lesion: Lesion, x: _Grid, y: _Grid) -> tuple[_Grid, _Grid]:
     """Opacity and value of a lesion at each sample."""
-    rho = _radius(lesion.blob, x, y)
+    rho = _compute_rho(lesion.blob, x, y)
     radius = min(lesion.blob.radii_xy)
     alpha = np.clip(0.5 + (1.0 - rho) * (radius / 1.5), 0.0, 1.0).astype(np.float32)
     value = np.full_like(rho, lesion.level)
@@ -162,8 +178,9 @@ def _pattern(pattern: Pattern, u: _Grid, v: _Grid, angle_rad: float) -> _Grid:
     return np.asarray(1.4 * np.cos(a) * np.cos(b), np.float32)
 
 
-def _coarse_texture(world: World, xs: _Grid, ys: _Grid) -> _Grid:
+def _compute_texture(world: World, raster: _Raster) -> _Grid:
     """Smooth texture of about a tenth of the picture, and the bias field."""
+    xs, ys = raster.xs, raster.ys
     strength, bias_x, bias_y = world.bias
     w, h = world.size_wh
     cell = max(world.size_wh) / 12
@@ -173,21 +190,19 @@ def _coarse_texture(world: World, xs: _Grid, ys: _Grid) -> _Grid:
     return np.asarray(texture + shade, np.float32)
 
 
-def _finish(world: World, levels: _Grid, xs: _Grid, ys: _Grid, scale: float) -> _Grid:
-    """Noise, which averages away with the pixel's area, and the borders of a look."""
+def _compute_noise(world: World, levels: _Grid, raster: _Raster) -> _Grid:
+    """Noise, which averages away with the pixel's area."""
+    xs, ys, scale = raster
     step = max(scale, 1.0)
     fine = _white_noise(world.seed, 2, xs / step, ys / step)
-    grain_px = 3.0
-    if scale > grain_px:
-        grain = _white_noise(world.seed, 3, xs / scale, ys / scale) * np.float32(grain_px / scale)
+    if scale > _GRAIN_PX:
+        grain = _white_noise(world.seed, 3, xs / scale, ys / scale) * np.float32(_GRAIN_PX / scale)
     else:
-        grain = _lattice_noise(world.seed, 3, xs / grain_px, ys / grain_px)
+        grain = _lattice_noise(world.seed, 3, xs / _GRAIN_PX, ys / _GRAIN_PX)
     noise = np.float32(world.noise) * (fine / np.float32(step) + 0.8 * grain)
     if world.look is Look.US:  # speckle grows with the echo
         noise *= 0.35 + (levels - world.levels[0]) / (world.levels[1] - world.levels[0])
-    if world.scene != "chest":
-        return np.asarray(levels + noise, np.float32)
-    return np.asarray(levels + noise, np.float32)
+    return np.asarray(noise, np.float32)
 
 
 def _white_noise(seed: int, stream: int, u: _Grid, v: _Grid) -> _Grid:
@@ -222,9 +237,10 @@ def _hash(seed: int, stream: int, i: NDArray[np.int64], j: NDArray[np.int64]) ->
 
 
 def _to_values(world: World, levels: _Grid) -> NDArray[np.generic]:
+    """Levels as a source gives them: whole rescaled values, or 8-bit colour."""
     if world.look in (Look.CT, Look.MR, Look.XRAY):
-        return np.rint(levels).astype(np.float32)
+        return np.asarray(np.rint(levels), np.float32)
     low, high = world.levels
     share = np.clip((levels - low) / (high - low), 0.0, 1.0)[:, :, None]
     dark, bright = (np.asarray(colour, np.float32) for colour in world.palette)
-    return np.rint(dark + share * (bright - dark)).astype(np.uint8)
+    return np.asarray(np.rint(dark + share * (bright - dark)), np.uint8)

@@ -2,13 +2,10 @@
 
 from ophiscope.core.study import Study, StudyHeader, StudyKind
 from ophiscope.media.root import ArraySource, compute_root_id
-from ophiscope.worlds.render import PhantomSource
+from ophiscope.worlds.render import STORED_OFFSET, PhantomSource
 from ophiscope.worlds.world import World
 
 __all__ = ["build_array_phantom", "build_lazy_phantom"]
-
-_OFFSET = -2048.0
-"""Scalar levels are stored as unsigned integers above this."""
 
 
 def build_lazy_phantom(world: World, *, study: str = "S1") -> Study:
@@ -35,7 +32,7 @@ def _build_header(world: World, study: str, root: str) -> StudyHeader:
         channels=1 if scalar else 3,
         modality=world.look.value if scalar else None,
         bits_stored=16 if scalar else 8,
-        slope_intercept=(1.0, _OFFSET) if scalar else (1.0, 0.0),
+        slope_intercept=(1.0, -STORED_OFFSET) if scalar else (1.0, 0.0),
         value_range=world.levels if scalar else (0.0, 255.0),
         default_window=world.default_window,
     )

@@ -1,6 +1,7 @@
 """What a phantom is made of: organs, lesions with fine detail, and the look of a modality.
 
-Every length is in root pixels. A phantom holds no pixels; :mod:`ophiscope.worlds.render` draws the part that is looked at.
+Every length is in root pixels. A phantom holds no pixels; :mod:`ophiscope.worlds.render` draws the part that is
+looked at.
 """
 
 from dataclasses import dataclass

@@ -47,7 +47,7 @@ class Visible(NamedTuple):
     """Which keys the new tokens of a step may see."""
 
     mask_B_1_N_K: Tensor | None
-    """True where it may; None where ``causal`` says all."""
+    """Boolean, True where it may; None where ``causal`` says all."""
     causal: bool
     """Without a mask: whether new tokens see one another in order (nothing came before), or see all keys."""
 
@@ -142,8 +142,10 @@ def run_decoder(
     """
     cos, sin = (angle[:, None] for angle in text.rotary_emb(hidden_B_N_D, positions_3_B_N))
     visible = cache.visible() if cache is not None else Visible(None, causal=True)
-    if visible.mask_B_1_N_K is not None:
-        visible = visible._replace(mask_B_1_N_K=visible.mask_B_1_N_K.to(hidden_B_N_D.device))
+    if visible.mask_B_1_N_K is not None:  # made additive once, not in every layer
+        hidden_keys = ~visible.mask_B_1_N_K.to(hidden_B_N_D.device)
+        additive = hidden_B_N_D.new_zeros(hidden_keys.shape).masked_fill_(hidden_keys, float("-inf"))
+        visible = Visible(additive, causal=False)
     levels = deepstack[1] if deepstack else ()
     last = len(text.layers) - 1
     kept_early = False

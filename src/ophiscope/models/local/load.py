@@ -11,7 +11,7 @@ from typing import Any
 from ophiscope.core.chat import ModelCard
 from ophiscope.errors import WrongInput
 from ophiscope.models.local.engine import LocalModel, LocalParts
-from ophiscope.models.local.nano import NANO_LAYOUT, NANO_VIEW_PX
+from ophiscope.models.local.nano import NANO_VIEW_PX
 from ophiscope.models.local.packing import PatchLayout
 from ophiscope.models.local.skeleton import SkeletonConfig, SkeletonModel
 from ophiscope.models.local.tokens import load_codec
@@ -118,7 +118,7 @@ def _assemble(name: str, directory: Path, model: Any, coords: str | None) -> Loc
     """Join a loaded model with its tokenizer, picture layout and card."""
     config, nano = model.config, name == "nano"
     family = _FAMILIES[config.model_type]
-    layout = NANO_LAYOUT if nano else _read_layout(directory, config, family)
+    layout = _read_layout(directory, config, family)
     codec = load_codec(directory)
     if codec.image_id != config.image_token_id:
         raise WrongInput(
@@ -277,9 +277,7 @@ def write_checkpoint(directory: Path, model: Any, tokenizer: Any, *, half: bool)
     path = directory / "model.safetensors"
     save_file({name: value.to(kind).contiguous() for name, value in state.items()}, path, metadata={"format": "pt"})
     path.chmod(0o644)
-    fields = model.config.to_dict()
-    fields.pop("transformers_version", None)
-    (directory / "config.json").write_text(json.dumps(fields, indent=1, sort_keys=True) + "\n", "utf-8")
+    model.config.to_json_file(directory / "config.json")
     tokenizer.save(str(directory / "tokenizer.json"))
 
 

@@ -6,8 +6,10 @@ checkpoint goes either way, and :mod:`ophiscope.models.local.forward` runs both.
 Source: Qwen3-VL as published in transformers; what is left out is video, other kinds of RoPE, and dropout.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -107,6 +109,10 @@ class SkeletonConfig:
             "text_config": {"model_type": "qwen3_vl_text", **text},
             "vision_config": {"model_type": "qwen3_vl_vision", **vision},
         }
+
+    def to_json_file(self, path: str | Path) -> None:
+        """Write ``config.json``."""
+        Path(path).write_text(json.dumps(self.to_dict(), indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 class _Linear(nn.Linear):

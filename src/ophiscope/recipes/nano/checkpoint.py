@@ -1,5 +1,6 @@
-"""Nano as a checkpoint folder: ``config.json``, ``model.safetensors`` (fp16) and, written before, ``tokenizer.json``."""
+"""Nano as a checkpoint folder: ``config.json``, fp16 ``model.safetensors`` and, written before, ``tokenizer.json``."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -16,5 +17,5 @@ def write_checkpoint(folder: Path, model: Any) -> None:
     tensors = {name: value.to(torch.float16).contiguous() for name, value in model.state_dict().items() if name != tied}
     partial = folder / "model.safetensors.partial"
     save_file(tensors, str(partial), metadata={"format": "pt"})
-    model.config.to_json_file(str(folder / "config.json"))
+    (folder / "config.json").write_text(json.dumps(model.config.to_dict(), indent=1, sort_keys=True) + "\n", "utf-8")
     os.replace(partial, folder / "model.safetensors")

@@ -1,8 +1,9 @@
 """Muon for matrices, AdamW for the rest.
 
-Muon (Jordan et al. 2024) replaces the momentum of a matrix by the nearest semi-orthogonal matrix, found by five Newton-Schulz steps.
-What we changed: the steps run in fp32 (``torch.optim.Muon`` runs them in bf16, which these CPUs emulate: 5 s instead of 0.1 s an update of the
-vision tower), and the update is scaled to the size of an AdamW update (0.2 * sqrt(longer side)), so that one learning rate serves both.
+Muon (Jordan et al. 2024) replaces the momentum of a matrix by the nearest semi-orthogonal matrix, found by five
+Newton-Schulz steps. What we changed: the steps run in fp32 (``torch.optim.Muon`` runs them in bf16, which CPUs without
+it emulate: 5 s instead of 0.1 s an update of the vision tower), and the update is scaled to the size of an AdamW update
+(0.2 * sqrt(longer side)), so that one learning rate serves both.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -25,8 +26,14 @@ class Muon(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update of every parameter that has a gradient."""
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
+        """One update of every parameter that has a gradient.
+
+        Raises:
+            ValueError: If a ``closure`` is given; nothing is evaluated again here.
+        """
+        if closure is not None:
+            raise ValueError(f"Muon takes no closure, got {closure!r}; compute the gradients first.")
         for group in self.param_groups:
             for parameter in group["params"]:
                 if parameter.grad is None:
@@ -43,7 +50,7 @@ def _orthogonalise(matrix: Tensor) -> Tensor:
     """About ``U V^T`` of the singular value decomposition (Newton-Schulz, quintic)."""
     a, b, c = _COEFFICIENTS
     wide = matrix.shape[0] <= matrix.shape[1]
-    x = matrix if wide else matrix.T
+    x: Tensor = matrix if wide else matrix.T
     x = x / (x.norm() + 1e-7)
     for _ in range(5):
         gram = x @ x.T
@@ -61,7 +68,7 @@ def build_optimizers(modules: Sequence[tuple[str, nn.Module]], *, lr: float) -> 
                 continue
             plain = parameter.ndim != 2 or prefix == "heads" or "embed" in name or "lm_head" in name
             (others if plain else matrices).append(parameter)
-    optimizers: list[Any] = [torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)]
+    optimizers: list[torch.optim.Optimizer] = [torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.98), weight_decay=0.01)]
     if matrices:
         optimizers.append(Muon(matrices, lr=lr, weight_decay=0.02))
     for optimizer in optimizers:

@@ -1,7 +1,8 @@
 """Stage 1 of nano: the vision tower learns to say, at every visual token, what is there.
 
-Dense targets (organ, lesion centre and box, its detail where the view resolves it, cover of a real target, modality) teach a tower from
-scratch far faster than answers do. The heads are thrown away; the tower is where the trajectories start.
+Dense targets (organ, lesion centre and box, its detail where the view resolves it, cover of a real target, modality)
+teach a tower from scratch far faster than answers do. The heads are thrown away; the tower is where the trajectories
+start.
 
 Run: ``python -m ophiscope.recipes.nano.pretrain_vision --out runs/nano/vision``
 """
@@ -10,7 +11,7 @@ import argparse
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from ophiscope.recipes.nano.vision_data import (
     draw_real_views,
 )
 
-__all__ = ["Heads", "main"]
+__all__ = ["Heads", "compute_loss", "main"]
 
 
 class Heads(nn.Module):
@@ -73,6 +74,7 @@ class _Views(torch.utils.data.IterableDataset[list[DenseView]]):
                         yield [next(real) for _ in range(self._batch)]
 
     def _real(self) -> Iterator[DenseView] | None:
+        """Views of real pictures; None without a data folder."""
         if self._data is None:
             return None
         rows = [row for row in read_rows(self._data) if row.split is Split.TRAIN and row.annotation is Annotation.HUMAN]
@@ -128,17 +130,18 @@ def main() -> None:
     loader = torch.utils.data.DataLoader(
         _Views(args.seed + 1000 * start, args.batch, args.data), batch_size=None, num_workers=1, prefetch_factor=4
     )
-    began, sums = time.monotonic(), {}
+    began = time.monotonic()
+    sums: dict[str, list[float]] = {}
     for step, views in enumerate(loader, start=start):
         if step >= args.steps:
             break
         packed = pack_views([view.pixels_H_W_3 for view in views], LAYOUT)
         tokens = encode_images(visual, torch.from_numpy(packed.patches_N_P), packed.grids).tokens_M_D
         losses = compute_loss(tokens, heads, views)
-        torch.stack(list(losses.values())).sum().backward()
+        torch.autograd.backward(torch.stack(list(losses.values())).sum())
         step_optimizers(optimizers, _share(step, args.steps))
         for name, loss in losses.items():
-            total = sums.setdefault(name, [0.0, 0])
+            total = sums.setdefault(name, [0.0, 0.0])
             total[0], total[1] = total[0] + float(loss.detach()), total[1] + 1
         if (step + 1) % 50 == 0:
             line = {
@@ -149,7 +152,7 @@ def main() -> None:
             print(json.dumps(line), flush=True)
             sums = {}
         if (step + 1) % 200 == 0 or step + 1 == args.steps:
-            _save(args.out, step + 1, visual, heads, optimizers)
+            _save(args.out, visual, heads, optimizers, step=step + 1)
 
 
 def _share(step: int, steps: int) -> float:
@@ -157,13 +160,17 @@ def _share(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 100) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps))))
 
 
-def _save(out: Path, step: int, visual: nn.Module, heads: Heads, optimizers: list[Any]) -> None:
+def _save(
+    out: Path, visual: nn.Module, heads: Heads, optimizers: Sequence[torch.optim.Optimizer], *, step: int
+) -> None:
+    """Keep the whole state; a half-written file never has its final name."""
     state = {"step": step, "visual": visual.state_dict(), "heads": heads.state_dict()}
     torch.save(state | {"optimizers": [optimizer.state_dict() for optimizer in optimizers]}, out / "state.part")
     (out / "state.part").replace(out / "state.pt")
 
 
-def _resume(out: Path, visual: nn.Module, heads: Heads, optimizers: list[Any]) -> int:
+def _resume(out: Path, visual: nn.Module, heads: Heads, optimizers: Sequence[torch.optim.Optimizer]) -> int:
+    """Load the last state; returns its step, 0 where there is none."""
     if not (out / "state.pt").exists():
         return 0
     state = torch.load(out / "state.pt", weights_only=True)

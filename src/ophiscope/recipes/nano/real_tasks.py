@@ -1,11 +1,11 @@
 """Questions about real pictures of the segmentation pack, and how a careful reader answers them.
 
-Modality and site are plain in the overview and answered at once. Whether a target is there, where, and how large is never read off the
-overview: ``segment_text`` says it, and the answer follows what it said, right or wrong.
+Modality and site are plain in the overview and answered at once. Whether a target is there, where, and how large is
+never read off the overview: ``segment_text`` says it, and the answer follows what it said, right or wrong.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -15,8 +15,7 @@ from numpy.typing import NDArray
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
-from ophiscope.core.frame import Frame
-from ophiscope.core.region import Box, Mask, clip_box
+from ophiscope.core.region import Mask, clip_box
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
 from ophiscope.data.seg_pack import SegRow
@@ -27,8 +26,8 @@ from ophiscope.worlds.percepts import Seen
 
 __all__ = [
     "MODALITY_WORDS",
-    "RealKind",
     "REAL_THOUGHTS",
+    "RealKind",
     "RealOracle",
     "RealPicture",
     "RealTask",
@@ -37,19 +36,27 @@ __all__ = [
 ]
 
 MODALITY_WORDS = {
-    "CT": "CT", "MRI": "MRI", "X-Ray": "X-ray", "ultrasound": "ultrasound", "endoscopy": "endoscopy", "dermoscopy": "dermoscopy",
-    "fundus": "fundus photograph", "electron microscopy": "electron microscopy", "pathology": "pathology",
-    "brightfield microscopy": "brightfield microscopy", "fluorescence microscopy": "fluorescence microscopy",
+    "CT": "CT", "MRI": "MRI", "X-Ray": "X-ray", "ultrasound": "ultrasound", "endoscopy": "endoscopy",
+    "dermoscopy": "dermoscopy", "fundus": "fundus photograph", "electron microscopy": "electron microscopy",
+    "pathology": "pathology", "brightfield microscopy": "brightfield microscopy",
+    "fluorescence microscopy": "fluorescence microscopy",
 }  # fmt: skip
-SITE_WORDS = {"colon": "colon", "breast": "breast", "skin": "skin", "retina": "retina", "cell": "cells", "neuron": "neurons",
-              "chest": "chest", "abdomen": "abdomen", "whole body": "trunk"}  # fmt: skip
+SITE_WORDS = {
+    "colon": "colon", "breast": "breast", "skin": "skin", "retina": "retina", "cell": "cells", "neuron": "neurons",
+    "chest": "chest", "abdomen": "abdomen", "whole body": "trunk",
+}  # fmt: skip
 _TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "retinal vessels", "cell membrane", "lung")
 _FOREIGN = ("fracture", "pneumothorax", "aneurysm", "kidney stone", "catheter", "hernia")
 _QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 _WORDS: dict[str, tuple[str, ...]] = {
-    "modality": ("What kind of image is this?", "What modality is this?", "Which imaging modality was used?", "How was this image made?"),
+    "modality": (
+        "What kind of image is this?", "What modality is this?", "Which imaging modality was used?",
+        "How was this image made?",
+    ),
     "site": ("Which part of the body is shown?", "What body part is this?", "Which organ or tissue is shown?"),
-    "presence": ("Is there {a}?", "Is {a} present?", "Does the image show {a}?", "Do you see {a}?", "Is {a} visible here?"),
+    "presence": (
+        "Is there {a}?", "Is {a} present?", "Does the image show {a}?", "Do you see {a}?", "Is {a} visible here?",
+    ),
     "where": ("Where is the {t}?", "In which quarter of the image is the {t}?"),
     "share": ("How large a share of the image is the {t}?", "What share of the image does the {t} cover?"),
     "outline": ("Segment the {t}.", "Outline the {t}.", "Mark the {t}.", "Delineate the {t}."),
@@ -58,9 +65,10 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "mosaic_outline": ("Segment the {t} in the {m} image.", "Outline the {t} in the {m} image."),
 }  # fmt: skip
 REAL_THOUGHTS = (
-    "A tool must check this.", "The tool finds none.", "The tool finds it.", "The tool gives no place.", "Its place is clear.",
-    "Now its area.", "The measure says it.", "Look at it closely.", "It looks benign.", "It looks malignant.", "No tool knows this target.",
-    "That image is a small part here.", "no", "yes", "none was found", "cannot tell", "of the image",
+    "A tool must check this.", "The tool finds none.", "The tool finds it.", "The tool gives no place.",
+    "Its place is clear.", "Now its area.", "The measure says it.", "Look at it closely.", "It looks benign.",
+    "It looks malignant.", "No tool knows this target.", "That image is a small part here.", "no", "yes",
+    "none was found", "cannot tell", "of the image",
 )  # fmt: skip
 """Everything that :func:`decide_real` says beside what is asked; for the words of the tokenizer."""
 
@@ -219,7 +227,7 @@ def _phrase(rng: np.random.Generator, kind: str, target: str, modality: str = ""
 def _crop(
     rng: np.random.Generator, picture: RealPicture, *, augment: bool, free_of: Sequence[str]
 ) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
-    """A part of the picture, with its masks; empty of ``free_of`` where such a part of at least 30 % of a side is found."""
+    """A part of the picture, with its masks; empty of ``free_of`` where chance finds such a part."""
     height, width = picture.pixels.shape[:2]
     x0 = y0 = 0
     side_x, side_y = width, height
@@ -306,10 +314,6 @@ def pose_mosaic(
     ask = RealAsk(kind, target, tile_xyxy=tile_xyxy)
     words = _phrase(rng, kind.value, target, MODALITY_WORDS[modality])
     key = _build_key(ask, study, {target: mask}, options=False)
-    evidence: tuple[Box, ...] = (
-        clip_box(Frame(study.header.root, study.header.size_wh), tuple(v * side_px / 96 for v in tile_xyxy)).box,
-    )  # type: ignore[arg-type]
-    key = AnswerKey(
-        key.kind, key.text, key.mask, evidence, needed_tools=key.needed_tools, least_calls=2, group=key.group
-    )
-    return RealTask(Case((study,), words), ask, key)
+    x0, y0, x1, y1 = (value * side_px / 96 for value in tile_xyxy)
+    tile_box = clip_box(study.frame, (x0, y0, x1, y1)).box
+    return RealTask(Case((study,), words), ask, replace(key, evidence_boxes=(tile_box,), least_calls=2))

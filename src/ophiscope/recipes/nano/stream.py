@@ -7,9 +7,10 @@ import numpy as np
 import torch
 
 from ophiscope.data.seg_pack import Split
-from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.models.local.tokens import TextCodec, load_codec
+from ophiscope.recipes.nano.arms import ARMS, Arm, write_arm_trajectory
 from ophiscope.recipes.nano.real_tasks import RealPicture
+from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.tasks import (
     CARD,
     MIXTURE,
@@ -18,10 +19,10 @@ from ophiscope.recipes.nano.tasks import (
     draw_phantom_task,
     draw_real_task,
     read_real_pictures,
-    write_trajectory,
 )
 from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
 from ophiscope.tools.segmenters.build import build_segmenter
+from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
 
 __all__ = ["Batches", "draw_kind", "draw_task", "encode_task", "find_box_ids"]
@@ -43,12 +44,21 @@ class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
         batch: Examples of a batch.
         first_seed: Where the stream begins; a resumed run gives the number of examples seen.
         mixture: Share of each kind.
+        arm: Which arm learns from them.
     """
 
     def __init__(
-        self, folder: Path, pack: Path | None, *, batch: int, first_seed: int, mixture: Mapping[Kind, float] = MIXTURE
+        self,
+        folder: Path,
+        pack: Path | None,
+        *,
+        batch: int,
+        first_seed: int,
+        mixture: Mapping[Kind, float] = MIXTURE,
+        arm: Arm = ARMS["tools"],
     ) -> None:
         self._folder, self._pack, self._batch, self._first_seed = folder, pack, batch, first_seed
+        self._arm = arm
         self._mixture = {kind: share for kind, share in mixture.items() if pack is not None or kind not in _REAL}
 
     def __iter__(self) -> Iterator[ExampleBatch]:
@@ -68,7 +78,7 @@ class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
             if kind in _REAL and len(kept) > _KEPT_LEAST and rng.uniform() > _FRESH:
                 pool.append(kept[int(rng.integers(len(kept)))])
             else:
-                pool.append(encode_task(draw_task(seed, kind, pictures), codec, box_ids, segmenter))
+                pool.append(encode_task(draw_task(seed, kind, pictures), codec, box_ids, segmenter, arm=self._arm))
                 kept += [pool[-1]] if kind in _REAL else []
             seed += step
             if len(pool) == _POOL * self._batch:
@@ -91,13 +101,19 @@ def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
     return draw_real_task(seed, kind, pictures) if kind in _REAL else draw_phantom_task(seed, kind)
 
 
-def encode_task(task: Task, codec: TextCodec, box_ids: tuple[int, frozenset[int]], segmenter: object) -> Example:
-    """The oracle's trajectory of a task, as tokens."""
-    outcome = write_trajectory(task, segmenter)  # type: ignore[arg-type]
+def encode_task(
+    task: Task, codec: TextCodec, box_ids: tuple[int, frozenset[int]], segmenter: Segmenter, *, arm: Arm = ARMS["tools"]
+) -> Example:
+    """What ``arm`` learns of a task (the oracle's trajectory, or the answer at once), as tokens."""
+    outcome = write_arm_trajectory(task, arm, segmenter)
     return encode_messages(
-        outcome.messages, family=CARD.family, encode_text=codec.encode, special_ids=codec.special_ids,
-        layout=LAYOUT, box_ids=box_ids,
-    )  # fmt: skip
+        outcome.messages,
+        family=CARD.family,
+        encode_text=codec.encode,
+        special_ids=codec.special_ids,
+        layout=LAYOUT,
+        box_ids=box_ids,
+    )
 
 
 def find_box_ids(codec: TextCodec) -> tuple[int, frozenset[int]]:

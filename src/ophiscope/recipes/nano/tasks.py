@@ -14,7 +14,7 @@ from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, ModelCard
 from ophiscope.core.framing import ViewPolicy
-from ophiscope.data.seg_pack import Annotation, Split, read_mask, read_rows
+from ophiscope.data.seg_pack import Annotation, SegRow, Split, read_mask, read_rows
 from ophiscope.media.study import read_study
 from ophiscope.models.local.nano import NANO_VIEW_PX
 from ophiscope.protocol.coords import PROFILES
@@ -117,8 +117,8 @@ def draw_real_task(seed: int, kind: Kind, pictures: Sequence[RealPicture], *, au
 
 
 def read_real_pictures(pack: Path, split: Split) -> tuple[RealPicture, ...]:
-    """All pictures of one split with their human masks (CT and MR slices have none: only modality and site are asked)."""
-    by_image: dict[str, list] = {}  # type: ignore[type-arg]
+    """All pictures of one split with their human masks; CT and MR slices have none, and are asked modality and site."""
+    by_image: dict[str, list[SegRow]] = {}
     for row in read_rows(pack):
         if row.split is split:
             by_image.setdefault(row.image, []).append(row)

@@ -1,30 +1,32 @@
 """Stage 2 of nano: supervised trajectories of an oracle that looks, written by the real loop with real tools.
 
-Run: ``python -m ophiscope.recipes.nano.train --out runs/nano/tools --vision runs/nano/vision/state.pt --data ../shared/data/seg_pack``
+Run: ``python -m ophiscope.recipes.nano.train --out runs/nano/tools --vision runs/nano/vision/state.pt --data PACK``
 
-Logs a JSON line every 20 steps, keeps a checkpoint of the last state (resumed when the command is given again), and ends with
-a checkpoint folder that ``--model hf:FOLDER`` serves.
+``PACK`` is the seg_pack folder. Logs a JSON line every 20 steps, keeps a checkpoint of the last state (resumed when the
+command is given again), and ends with a checkpoint folder that ``--model hf:FOLDER`` serves.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ophiscope.data.seg_pack import Split
 from ophiscope.models.local.forward import compute_logits
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.tokens import TextCodec, load_codec
+from ophiscope.recipes.nano.arms import ARMS
 from ophiscope.recipes.nano.checkpoint import write_checkpoint
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
-from ophiscope.recipes.nano.shape import LAYOUT, NANO_SHAPE
+from ophiscope.recipes.nano.real_tasks import REAL_THOUGHTS
+from ophiscope.recipes.nano.shape import NANO_SHAPE
 from ophiscope.recipes.nano.stream import Batches
 from ophiscope.recipes.nano.tasks import draw_phantom_task, draw_real_task, read_real_pictures, write_trajectory
-from ophiscope.recipes.nano.real_tasks import REAL_THOUGHTS
 from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER, train_tokenizer
-from ophiscope.data.seg_pack import Split
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.train.losses import LossParts, compute_token_loss
 
@@ -44,6 +46,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--arm", choices=sorted(ARMS), default="tools")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -56,11 +59,14 @@ def main() -> None:
         model.model.visual.load_state_dict(torch.load(args.vision, weights_only=True)["visual"])
     optimizers = build_optimizers([("model", model)], lr=args.lr)
     start = _resume(args.out, model, optimizers)
-    _train(args, start, model, codec, optimizers)
+    _train(args, model, codec, optimizers, start=start)
 
 
-def _train(args: argparse.Namespace, start: int, model: Any, codec: TextCodec, optimizers: list[Any]) -> None:
-    stream = Batches(args.out, args.data, batch=args.batch, first_seed=1_000_000 * (args.seed + 1) + start * args.batch)
+def _train(
+    args: argparse.Namespace, model: Any, codec: TextCodec, optimizers: Sequence[torch.optim.Optimizer], *, start: int
+) -> None:
+    first_seed = 1_000_000 * (args.seed + 1) + start * args.batch
+    stream = Batches(args.out, args.data, batch=args.batch, first_seed=first_seed, arm=ARMS[args.arm])
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=8)
     numbers = (codec.encode("0")[0], GREATEST_NUMBER)
     began = time.monotonic()
@@ -69,8 +75,10 @@ def _train(args: argparse.Namespace, start: int, model: Any, codec: TextCodec, o
         if step >= args.steps:
             break
         logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T)
-        parts = compute_token_loss(logits, batch.targets_K, batch.coordinate_K, numbers=numbers)
-        parts.total.backward()  # type: ignore[no-untyped-call]
+        parts = compute_token_loss(
+            logits, batch.targets_K, batch.coordinate_K, numbers=numbers, width=_width(step, args.steps), weight=2.0
+        )
+        torch.autograd.backward(parts.total)
         step_optimizers(optimizers, _share(step, args.steps))
         seen.append(LossParts(*(part.detach() for part in parts)))
         if (step + 1) % _LOG_EVERY == 0:
@@ -104,7 +112,13 @@ def _share(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / 60, 0.02 + 0.98 * (1 - step / steps) / 0.4)
 
 
-def _save(out: Path, step: int, model: Any, optimizers: list[Any]) -> None:
+def _width(step: int, steps: int) -> float:
+    """Width of the coordinate target: wide while a box is only roughly right, narrow in the end."""
+    return 8.0 + 16.0 * max(0.0, 1.0 - step / (0.7 * steps))
+
+
+def _save(out: Path, step: int, model: Any, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+    """Keep the whole state; a half-written file never has its final name."""
     state = {
         "step": step,
         "model": model.state_dict(),
@@ -114,7 +128,8 @@ def _save(out: Path, step: int, model: Any, optimizers: list[Any]) -> None:
     (out / "state.part").replace(out / "state.pt")
 
 
-def _resume(out: Path, model: Any, optimizers: list[Any]) -> int:
+def _resume(out: Path, model: Any, optimizers: Sequence[torch.optim.Optimizer]) -> int:
+    """Load the last state into ``model`` and ``optimizers``; returns its step, 0 where there is none."""
     if not (out / "state.pt").exists():
         return 0
     state = torch.load(out / "state.pt", weights_only=True)

@@ -16,7 +16,7 @@ from ophiscope.media.resample import resample
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
 from ophiscope.worlds.percepts import LEAST_FINE_PX, LEAST_RADIUS_PX
 from ophiscope.worlds.render import PhantomSource
-from ophiscope.worlds.world import Detail, Lesion, Look, World
+from ophiscope.worlds.world import Lesion, Look, World
 
 __all__ = [
     "DETAILS",
@@ -30,13 +30,20 @@ __all__ = [
 ]
 
 POLICY = ViewPolicy(patch_px=16, max_view_px=96 * 96, min_view_px=96 * 96)
-ORGANS = ("", "body", "right lung", "left lung", "heart", "spine", "liver", "spleen", "right kidney", "left kidney",
-          "skull", "brain", "right ventricle", "left ventricle", "tissue", "gland", "muscle", "mucosa", "lumen", "fold")  # fmt: skip
+ORGANS = (
+    "", "body", "right lung", "left lung", "heart", "spine", "liver", "spleen", "right kidney", "left kidney",
+    "skull", "brain", "right ventricle", "left ventricle", "tissue", "gland", "muscle", "mucosa", "lumen", "fold",
+)  # fmt: skip
 DETAILS = ("", "unresolved", "smooth", "striped", "dotted", "ringed", "hazy", "spiculated", "1", "2", "3", "4")
-MODALITIES = ("CT", "MRI", "X-Ray", "ultrasound", "endoscopy", "dermoscopy", "fundus", "electron microscopy",
-              "brightfield microscopy", "fluorescence microscopy", "pathology")  # fmt: skip
+MODALITIES = (
+    "CT", "MRI", "X-Ray", "ultrasound", "endoscopy", "dermoscopy", "fundus", "electron microscopy",
+    "brightfield microscopy", "fluorescence microscopy", "pathology",
+)  # fmt: skip
 REAL_TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "cell membrane", "retinal vessels", "lung")
 _LOOK_MODALITY = {"CT": 0, "MR": 1, "DX": 2, "US": 3, "ES": 4}
+_Corners = tuple[float, float, float, float]
+_Maps = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
+"""Detail, centre and box of the lesions seen, by row and column of visual tokens."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,14 +90,17 @@ def _draw_frames(rng: np.random.Generator, world: World, root: Frame) -> list[Fr
     return frames
 
 
-def _jitter(rng: np.random.Generator, box: tuple[float, float, float, float], share: float) -> tuple[float, ...]:
+def _jitter(rng: np.random.Generator, box: _Corners, share: float) -> _Corners:
+    """Each edge moved by chance, ``share`` of the box's side being one standard deviation."""
     w, h = box[2] - box[0], box[3] - box[1]
-    return tuple(value + rng.normal(0, share) * side for value, side in zip(box, (w, h, w, h), strict=True))
+    x0, y0, x1, y1 = (value + rng.normal(0, share) * side for value, side in zip(box, (w, h, w, h), strict=True))
+    return x0, y0, x1, y1
 
 
-def _zoom(root: Frame, box: tuple[float, ...]) -> Frame:
+def _zoom(root: Frame, box: _Corners) -> Frame:
+    """A zoom on ``box``; the overview where the box came out reversed or outside."""
     try:
-        return compute_zoom_frame(root, clip_box(root, box).box, POLICY)  # type: ignore[arg-type]
+        return compute_zoom_frame(root, clip_box(root, box).box, POLICY)
     except ValueError:
         return compute_overview_frame(root, POLICY)
 
@@ -107,7 +117,9 @@ def _draw_window(rng: np.random.Generator, world: World) -> Window | None:
 
 def _label(world: World, frame: Frame, window: Window | None, source: PhantomSource) -> DenseView:
     values = source.read(frame.root_box_xyxy, frame.size_wh)
-    pixels = values if values.ndim == 3 else np.repeat(compute_display(values, window)[:, :, None], 3, axis=2)  # type: ignore[arg-type]
+    pixels = values
+    if window is not None:
+        pixels = np.repeat(compute_display(values.astype(np.float32), window)[:, :, None], 3, axis=2)
     w, h = (side // POLICY.patch_px for side in frame.size_wh)
     xs = frame.origin_xy[0] + (np.arange(w) + 0.5) * POLICY.patch_px * frame.scale_xy[0]
     ys = frame.origin_xy[1] + (np.arange(h) + 0.5) * POLICY.patch_px * frame.scale_xy[1]
@@ -117,17 +129,23 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
         organ[((xs - x) / rx)[None, :] ** 2 + ((ys - y) / ry)[:, None] ** 2 < 1] = ORGANS.index(item.name)
     detail, centre = np.zeros((h, w), np.int64), np.zeros((h, w), np.float32)
     box = np.full((h, w, 4), np.nan, np.float32)
-    seen = sum(_label_lesion(world, lesion, frame, window, (detail, centre, box)) for lesion in world.lesions)
+    maps = (detail, centre, box)
+    seen = sum(_label_lesion(world, lesion, frame, window, maps=maps) for lesion in world.lesions)
     tokens = h * w
     return DenseView(
-        np.asarray(pixels, np.uint8), organ.reshape(tokens), detail.reshape(tokens), centre.reshape(tokens),
-        box.reshape(tokens, 4), np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32), _LOOK_MODALITY[world.look.value], seen,
-    )  # fmt: skip
+        pixels_H_W_3=np.asarray(pixels, np.uint8),
+        organ_M=organ.reshape(tokens),
+        detail_M=detail.reshape(tokens),
+        centre_M=centre.reshape(tokens),
+        box_M_4=box.reshape(tokens, 4),
+        cover_M_R=np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32),
+        modality=_LOOK_MODALITY[world.look.value],
+        seen=seen,
+    )
 
 
-def _label_lesion(
-    world: World, lesion: Lesion, frame: Frame, window: Window | None, maps: tuple[np.ndarray, np.ndarray, np.ndarray]
-) -> bool:
+def _label_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | None, *, maps: _Maps) -> bool:
+    """Write one lesion into ``maps``; False where the view does not show it."""
     detail, centre, box = maps
     scale = max(frame.scale_xy)
     if min(lesion.blob.radii_xy) / scale < LEAST_RADIUS_PX or _is_clipped(lesion.level, window):
@@ -147,7 +165,7 @@ def _label_lesion(
     )
     inside[row, column] = True
     word = lesion.answer if lesion.fine_px / scale >= LEAST_FINE_PX else "unresolved"
-    detail[inside] = DETAILS.index(word if lesion.detail is not Detail.PATTERN or word != "" else "smooth")
+    detail[inside] = DETAILS.index(word)
     box[inside] = np.clip(place, 0.0, 1.0)
     return True
 
@@ -157,7 +175,7 @@ def _is_clipped(level: float, window: Window | None) -> bool:
 
 
 def draw_real_views(
-    seed: int, rows: list[SegRow], pictures: dict[str, np.ndarray], masks: dict[str, np.ndarray]
+    seed: int, rows: list[SegRow], pictures: dict[str, NDArray[np.uint8]], masks: dict[str, NDArray[np.bool_]]
 ) -> Iterator[DenseView]:
     """Endless crops of real training pictures, flipped and recoloured, labelled by their human masks."""
     rng = np.random.default_rng([seed, 6])
@@ -176,13 +194,13 @@ def draw_real_views(
 
 
 def _label_real(
-    rng: np.random.Generator, rows: list[SegRow], picture: np.ndarray, masks: dict[str, np.ndarray]
+    rng: np.random.Generator, rows: list[SegRow], picture: NDArray[np.uint8], masks: dict[str, NDArray[np.bool_]]
 ) -> DenseView:
     height, width = picture.shape[:2]
     side = rng.uniform(0.45, 1.0) * min(width, height) if rng.uniform() < 0.6 else float(min(width, height))
     left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
     crop = (left, top, left + side, top + side)
-    pixels = _resize(picture, crop, (96, 96)).astype(np.float32)
+    pixels = _resize(picture, crop, (96, 96))
     pixels = np.clip((pixels - 128) * rng.uniform(0.8, 1.2) + 128 + rng.normal(0, 10) + rng.normal(0, 4, 3), 0, 255)
     cover = np.full((96, 96, len(REAL_TARGETS)), np.nan, np.float32)
     for row in rows:
@@ -195,11 +213,16 @@ def _label_real(
     if rng.uniform() < 0.5:
         pixels, cover = pixels[::-1], cover[::-1]
     return DenseView(
-        np.ascontiguousarray(pixels).astype(np.uint8), np.full(36, -1), np.full(36, -1), np.full(36, np.nan, np.float32),
-        np.full((36, 4), np.nan, np.float32), cover.reshape(6, 16, 6, 16, -1).mean(axis=(1, 3)).reshape(36, -1),
-        MODALITIES.index(rows[0].modality), -1,
-    )  # fmt: skip
+        pixels_H_W_3=np.ascontiguousarray(pixels).astype(np.uint8),
+        organ_M=np.full(36, -1),
+        detail_M=np.full(36, -1),
+        centre_M=np.full(36, np.nan, np.float32),
+        box_M_4=np.full((36, 4), np.nan, np.float32),
+        cover_M_R=cover.reshape(6, 16, 6, 16, -1).mean(axis=(1, 3)).reshape(36, -1),
+        modality=MODALITIES.index(rows[0].modality),
+        seen=-1,
+    )
 
 
-def _resize(picture: np.ndarray, box: tuple[float, float, float, float], size_wh: tuple[int, int]) -> np.ndarray:
-    return np.asarray(resample(picture, box, size_wh))
+def _resize(picture: NDArray[np.uint8], box: _Corners, size_wh: tuple[int, int]) -> NDArray[np.float32]:
+    return resample(picture, box, size_wh).astype(np.float32)

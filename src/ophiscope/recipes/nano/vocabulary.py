@@ -1,7 +1,8 @@
 """Nano's own tokenizer: bytes, words learned from the questions, every number to 1000, and the grammar's fixed phrases.
 
-A call costs a handful of tokens because what never varies in it (``"arguments": {"view": ``) is one token; a coordinate is one token, and
-the ids of 0..1000 follow each other, which lets the loss know that 412 is nearer to 410 than 7 is. Questions keep their words apart.
+A call costs a handful of tokens because what never varies in it (``"arguments": {"view": ``) is one token; a coordinate
+is one token, and the ids of 0..1000 follow each other, which lets the loss know that 412 is nearer to 410 than 7 is.
+Questions keep their words apart.
 """
 
 import json
@@ -18,17 +19,19 @@ __all__ = ["GRAMMAR", "GREATEST_NUMBER", "train_tokenizer"]
 GREATEST_NUMBER = 1000
 _DIGITS = re.compile(r"\d+")
 GRAMMAR = (
-    "system\n", "user\n", "assistant\n", "<think>", "</think>\n<tool_call>{\"name\": \"", "</think>\n<answer>", "</answer>",
-    "zoom_in\", \"arguments\": {\"view\": ", "window\", \"arguments\": {\"view\": ", "segment_box\", \"arguments\": {\"view\": ",
-    "segment_text\", \"arguments\": {\"view\": ", "measure\", \"arguments\": {\"evidence\": \"", ", \"box\": [", "]}}</tool_call>",
-    ", \"preset\": \"", ", \"target\": \"", "\"}}</tool_call>", "<tool_response>", "</tool_response>", "{\"evidence\": \"", "\", \"view\": ",
-    ", \"magnification\": ", ", \"area_share\": ", ", \"score\": ", ", \"presence\": ", ", \"present\": ", "true", "false", "null",
-    "\", \"presence\": ", "\", \"target\": \"", ", \"center\": ", ", \"width\": ", "\", \"note\": \"", "{\"error\": \"", "\", \"message\": \"", "\"}", "]}",
-    ", \"segmenter\": \"nano-seg\"", ", \"note\": \"", ": absent in this view.", "}",
-    "], \"magnification\": ", "], \"area_share\": ", "], \"score\": ", "], \"note\": \"", "\", \"arguments\": {\"", "\"area_px\": ", ", \"extent_px\": [",
-    "], \"centroid_px\": [", "], \"mean_value\": ", "\", \"area_px\": ", "\"}</tool_response>", "}</tool_response>",
-    "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "view ", ": S", " px", ", window ", "Question:", "\nOptions: A.", " | B.", " | C.", " | D.",
-    " | E.", " [", "], ", "]", ", ",
+    "system\n", "user\n", "assistant\n", "<think>", "</think>\n<tool_call>{\"name\": \"", "</think>\n<answer>",
+    "</answer>", "zoom_in\", \"arguments\": {\"view\": ", "window\", \"arguments\": {\"view\": ",
+    "segment_box\", \"arguments\": {\"view\": ", "segment_text\", \"arguments\": {\"view\": ",
+    "measure\", \"arguments\": {\"evidence\": \"", ", \"box\": [", "]}}</tool_call>", ", \"preset\": \"",
+    ", \"target\": \"", "\"}}</tool_call>", "<tool_response>", "</tool_response>", "{\"evidence\": \"",
+    "\", \"view\": ", ", \"magnification\": ", ", \"area_share\": ", ", \"score\": ", ", \"presence\": ",
+    ", \"present\": ", "true", "false", "null", "\", \"presence\": ", "\", \"target\": \"", ", \"center\": ",
+    ", \"width\": ", "\", \"note\": \"", "{\"error\": \"", "\", \"message\": \"", "\"}", "]}",
+    ", \"segmenter\": \"nano-seg\"", ", \"note\": \"", ": absent in this view.", "}", "], \"magnification\": ",
+    "], \"area_share\": ", "], \"score\": ", "], \"note\": \"", "\", \"arguments\": {\"", "\"area_px\": ",
+    ", \"extent_px\": [", "], \"centroid_px\": [", "], \"mean_value\": ", "\", \"area_px\": ", "\"}</tool_response>",
+    "}</tool_response>", "E1", "E2", "E3", "E4", "E5", "E6", "E7", "E8", "view ", ": S", " px", ", window ",
+    "Question:", "\nOptions: A.", " | B.", " | C.", " | D.", " | E.", " [", "], ", "]", ", ",
 )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from ophiscope.data.seg_pack import Split
 from ophiscope.recipes.nano_seg.data import Pack, breast_folds, read_pack, validation_images
+from ophiscope.tools.segmenters.classical import Classical
 from ophiscope.tools.segmenters.nano_seg import NanoSeg, NanoSegNet
 
 __all__ = [
@@ -43,7 +44,7 @@ BoxXyxy = tuple[float, float, float, float]
 Segment = Callable[[Picture, BoxXyxy | None, str | None], Mask]
 """Picture, box, target to mask."""
 
-COMPACT = ("polyp", "breast tumor", "skin lesion", "nuclei")
+PROMPTS = ("text", "box", "box10", "box20", "box+text")
 _CROP_SIDES = (80, 112, 144)
 
 
@@ -154,6 +155,16 @@ def segment_with(model: NanoSeg) -> Segment:
     return lambda picture, box, target: model.predict(picture, box_xyxy=box, target=target).probability_H_W > 0.5
 
 
+def segment_classical() -> Segment:
+    """The learned-nothing segmenter of the package, for boxes."""
+    classical = Classical()
+
+    def segment(picture: Picture, box_xyxy: BoxXyxy | None, target: str | None) -> Mask:
+        return classical.predict(picture, box_xyxy=box_xyxy, target=target).probability_H_W > 0.5
+
+    return segment
+
+
 class PresenceCrop(NamedTuple):
     """A square part of a picture, with the target or without."""
 
@@ -221,9 +232,11 @@ def _report_dice(pack: Pack, segmenters: Mapping[str, Segment], targets: Sequenc
     table = []
     for target in targets:
         items = human_items(pack, target)
-        for prompt in ("box", "box10", "box20", "text", "box+text"):
+        for prompt in PROMPTS:
             ellipse = compute_dices(items, segment_ellipse, prompt)
             for name, segment in segmenters.items():
+                if name == "classical" and "text" in prompt:
+                    continue  # it knows no names
                 dices = compute_dices(items, segment, prompt)
                 gain = compute_interval(np.subtract(dices, ellipse).tolist()) if prompt != "text" else None
                 row = {"target": target, "prompt": prompt, "segmenter": name, "dice": compute_interval(dices)}
@@ -251,6 +264,30 @@ def _report_presence(pack: Pack, model: NanoSeg, normals: Path | None) -> list[d
         table.append({"target": "breast tumor", "set": "whole pictures, BUSI normals", "auroc": auroc})
         _LOG.info("%s %s", table[-1], np.round(scores, 2).tolist())
     return table
+
+
+def _report_slices(pack: Pack, model: NanoSeg) -> dict[str, Any]:
+    """Ask held-out axial CT slices for organs that they hold and organs that they do not.
+
+    Only organs that some held-out slices hold and some do not are asked. A model drew the truth, and the neighbours of
+    the block come from the same volume: this says whether presence follows the slice, not how good it is on a patient.
+    The baseline answers with how often training slices hold the organ.
+    """
+    axial = sorted(name for name in pack.pictures if Path(name).name.startswith("ts_ct_a"))
+    held = sorted(validation_images(pack) & set(axial))
+    trained = [name for name in axial if name not in held]
+    organs = sorted(
+        {t for name in held for t in pack.targets_of[name] if any(t not in pack.targets_of[h] for h in held)}
+    )
+    scores, prior, present = [], [], []
+    for name in held:
+        picture = np.ascontiguousarray(pack.pictures[name].permute(1, 2, 0).numpy())
+        for organ in organs:
+            scores.append(model.predict(picture, box_xyxy=None, target=organ).presence or 0.0)
+            prior.append(float(np.mean([organ in pack.targets_of[t] for t in trained])))
+            present.append(organ in pack.targets_of[name])
+    table = {"set": "held-out CT slices, model-drawn truth", "n": len(present), "organs": len(organs)}
+    return {**table, "auroc": compute_auroc(scores, present), "prior_auroc": compute_auroc(prior, present)}
 
 
 def read_letterboxed(path: Path) -> Picture:
@@ -313,11 +350,11 @@ def main() -> None:
         return
     table = _report_dice(
         pack,
-        {"nano-seg": segment_with(model)},
+        {"nano-seg": segment_with(model), "classical": segment_classical()},
         ("polyp", "breast tumor", "nuclei", "skin lesion", "cell membrane", "retinal vessels"),
     )
     report = {"weights_sha256": model.weights_sha256, "dice": table}
-    report["presence"] = _report_presence(pack, model, arguments.normals)
+    report["presence"] = [*_report_presence(pack, model, arguments.normals), _report_slices(pack, model)]
     _LOG.info("%s", json.dumps(report))
 
 

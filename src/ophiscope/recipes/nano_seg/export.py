@@ -89,7 +89,7 @@ def compute_calibration(checkpoint: Path, pack: Pack) -> Calibration:
     items = human_items(pack, "polyp", validation_images(pack))
     fits = []
     for cases in (_box_cases, _text_cases):
-        logits, present = cases(load_checkpoint(checkpoint), items)
+        logits, present = cases(load_checkpoint(checkpoint, refine=False), items)
         fits.append(compute_logistic(np.array(logits), np.array(present)))
         auroc = compute_auroc(logits, present)
         _LOG.info("%s: %d cases, AUROC %.3f, %s", cases.__name__, len(present), auroc, fits[-1])

@@ -1,0 +1,120 @@
+"""Runs cases with their keys through the very loop that serves users; one record each, so a run can be resumed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import NamedTuple
+
+from ophiscope.agent.drivers import Job, Serve, run_episodes
+from ophiscope.agent.loop import Outcome, Setup
+from ophiscope.core.answer_key import AnswerKey
+from ophiscope.core.case import Case
+from ophiscope.core.chat import ChatModel
+from ophiscope.eval.records import EventTape, ItemRecord, build_record
+from ophiscope.metrics.answers import Grade, grade
+from ophiscope.metrics.tools import Target
+
+__all__ = ["EvalItem", "ItemSource", "compute_grade", "read_records", "run_items"]
+
+
+def compute_grade(outcome: Outcome, key: AnswerKey) -> Grade:
+    """Judge the answer of an episode by the general rules; a mask is that of the evidence that the answer names."""
+    result = outcome.result
+    mask = outcome.masks.get(result.evidence) if result is not None and result.evidence is not None else None
+    return grade(result, key, mask=mask)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvalItem:
+    """One question with its truth."""
+
+    case: Case
+    key: AnswerKey
+    targets: tuple[Target, ...] = ()
+    """Every place that has to be looked at; empty where the overview suffices or the place is the tool's to find."""
+    judge: Callable[[Outcome, AnswerKey], Grade] = compute_grade
+    serve: Serve | None = None
+    """Stands between calls and tools, for interventions."""
+
+
+class ItemSource(NamedTuple):
+    """An item that is drawn only when its turn comes; the name is its key in the file of records."""
+
+    name: str
+    build: Callable[[], EvalItem]
+
+
+def read_records(path: Path) -> dict[str, ItemRecord]:
+    """The records of an earlier run by name; none where there is no file. A torn last line is left out."""
+    if not path.is_file():
+        return {}
+    whole, _, _ = path.read_text("utf-8").rpartition("\n")
+    records = [ItemRecord.model_validate_json(line) for line in whole.splitlines()]
+    return {record.name: record for record in records}
+
+
+def run_items(
+    sources: Sequence[ItemSource],
+    model: ChatModel,
+    setup_for: Callable[[Case], Setup],
+    *,
+    path: Path | None = None,
+    batch: int = 16,
+) -> Iterator[ItemRecord]:
+    """Records in the order of ``sources``; those that ``path`` holds already are not run again.
+
+    Args:
+        sources: What to run; names must differ.
+        model: Asked for all episodes of a batch together.
+        setup_for: The setup of a case; cases with the same tools share a batch.
+        path: JSON lines, one for each record, appended batch by batch; None keeps nothing.
+        batch: Episodes that run in lock-step.
+
+    Raises:
+        ValueError: If two sources have one name.
+    """
+    names = [source.name for source in sources]
+    if len(set(names)) != len(names):
+        raise ValueError(f"{len(names) - len(set(names))} of {len(names)} item names occur twice; names are keys.")
+    done = read_records(path) if path is not None else {}
+    if path is not None and path.is_file():
+        # what a killed run left of a line is dropped before more is appended
+        path.write_text("".join(record.model_dump_json() + "\n" for record in done.values()), "utf-8")
+    for chunk in _chunks(sources, batch):
+        fresh = _run_batch([source for source in chunk if source.name not in done], model, setup_for)
+        if path is not None and fresh:
+            with path.open("a", encoding="utf-8") as file:
+                file.writelines(record.model_dump_json() + "\n" for record in fresh.values())
+        yield from (done.get(source.name) or fresh[source.name] for source in chunk)
+
+
+def _chunks(sources: Sequence[ItemSource], size: int) -> Iterator[Sequence[ItemSource]]:
+    for first in range(0, len(sources), size):
+        yield sources[first : first + size]
+
+
+def _run_batch(
+    sources: Sequence[ItemSource], model: ChatModel, setup_for: Callable[[Case], Setup]
+) -> dict[str, ItemRecord]:
+    items = [(source.name, source.build()) for source in sources]
+    setups = {name: setup_for(item.case) for name, item in items}
+
+    def list_tools(named: tuple[str, EvalItem]) -> tuple[str, ...]:
+        return tuple(tool.name for tool in setups[named[0]].tools)
+
+    records = {}
+    for _, group in groupby(sorted(items, key=list_tools), key=list_tools):
+        alike = list(group)
+        tapes = [EventTape() for _ in alike]
+        jobs = [
+            Job(item.case, tape, session=name, serve=item.serve, keeps_media=False)
+            for (name, item), tape in zip(alike, tapes, strict=True)
+        ]
+        setup = setups[alike[0][0]]
+        for (name, item), tape, outcome in zip(alike, tapes, run_episodes(jobs, setup, model), strict=True):
+            records[name] = build_record(
+                name, outcome, tape.events, key=item.key, targets=item.targets,
+                grade=item.judge(outcome, item.key), profile=setup.profile,
+            )  # fmt: skip
+    return records

@@ -1,0 +1,204 @@
+"""Measure nano on what it was not trained on.
+
+Run: ``python -m ophiscope.recipes.nano.evaluate --model runs/nano/tools --out runs/nano/tools.json --data SEG_PACK``
+
+Fresh seeds that no training saw, whole phantoms drawn as arrays, the loop that serves users, greedy answers. Beside the
+JSON stands a file of records, one line for each item, from which a run that was stopped goes on.
+"""
+
+import argparse
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from pydantic import BaseModel, ConfigDict
+
+from ophiscope.core.case import Case
+from ophiscope.core.chat import ChatModel
+from ophiscope.data.seg_pack import Split
+from ophiscope.eval.records import ItemRecord
+from ophiscope.eval.runner import ItemSource, run_items
+from ophiscope.eval.summary import SetSummary, compute_set_summary
+from ophiscope.recipes.nano.arms import ARMS, TOKEN_PX, Arm, load_arm
+from ophiscope.recipes.nano.items import FIRST_TEST_SEED, list_phantom_sources, list_real_sources
+from ophiscope.recipes.nano.real_tasks import RealPicture
+from ophiscope.recipes.nano.tasks import HELD_OUT, IN_DOMAIN, Domain, build_setup, draw_phantom_task, read_real_pictures
+from ophiscope.tools.segmenters.build import build_segmenter
+from ophiscope.tools.segmenters.segmenter import Segmenter
+
+__all__ = ["SETS", "EvalReport", "Guess", "build_guesser", "list_sources", "main"]
+
+_SETS: tuple[tuple[str, tuple[str, ...], Domain], ...] = (
+    ("L1", ("L1",), IN_DOMAIN),
+    ("L2", ("L2",), IN_DOMAIN),
+    ("L3", ("L3",), IN_DOMAIN),
+    ("W", ("W",), IN_DOMAIN),
+    ("plain", ("plain",), IN_DOMAIN),
+    ("ood appearance", ("L1", "L2", "L3"), HELD_OUT["appearance"]),
+    ("ood lesion family", ("L1", "L2", "L3", "W"), HELD_OUT["lesion family"]),
+    ("ood image size", ("L1", "L2", "L3", "W"), HELD_OUT["image size"]),
+)
+SETS = ("L1", "L2", "L3", "W", "plain", "ood", "real", "mosaic")
+"""What ``--sets`` takes; ``ood`` is the three held-out domains (the held-out appearance has no window needle)."""
+_STRIDE = 100_000
+"""Seeds between the sets."""
+_GUESS_SEED = 20_000_000
+_GUESSED = 2_000
+
+
+class EvalReport(BaseModel):
+    """What the table is made of."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    arm: str
+    weights_sha256: str | None
+    segmenter_sha256: str | None
+    first_seed: int
+    whole: bool
+    """Whether phantoms were drawn whole, as files are."""
+    sets: dict[str, SetSummary]
+
+
+class Guess(NamedTuple):
+    """A question in the spelling that the best constant answers are counted by."""
+
+    words: str
+    options: tuple[str, ...]
+
+
+def list_sources(
+    wanted: Sequence[str], n: int, *, pictures: Sequence[RealPicture] = (), whole: bool = True
+) -> dict[str, list[ItemSource]]:
+    """The items of the wanted sets; of each held-out domain and each in-domain set ``n``."""
+    sources: dict[str, list[ItemSource]] = {}
+    for index, (name, kinds, domain) in enumerate(_SETS):
+        if name in wanted or (name.startswith("ood") and "ood" in wanted):
+            first = FIRST_TEST_SEED + index * _STRIDE
+            sources[name] = list_phantom_sources(kinds, n, first_seed=first, domain=domain, whole=whole)
+    for index, kind in enumerate(("real", "mosaic"), start=len(_SETS)):
+        if kind in wanted and pictures:
+            first = FIRST_TEST_SEED + index * _STRIDE
+            sources[kind] = list_real_sources(kind, n, first_seed=first, pictures=pictures)
+    return sources
+
+
+def spell_guess(question: str) -> Guess:
+    """Which questions count as the same: names of one of two lesions are one, and the order of options is none."""
+    head, _, listed = question.partition("Options: ")
+    words = re.sub(r"the (larger|smaller|left|right|upper|lower) lesion", "the lesion", head.split("Question: ")[-1])
+    options = tuple(sorted(re.sub(r"^[A-Z]\. ", "", option.strip()) for option in listed.split("|"))) if listed else ()
+    return Guess(" ".join(words.split()), options)
+
+
+def build_guesser(questions: Sequence[tuple[str, str]]) -> Callable[[str], str]:
+    """The best constant answer to every question, counted over ``(question, answer)`` pairs; else the commonest."""
+    table: dict[Guess, Counter[str]] = defaultdict(Counter)
+    for question, answer in questions:
+        table[spell_guess(question)][answer] += 1
+    overall: Counter[str] = Counter(answer for _, answer in questions)
+
+    def guess(question: str) -> str:
+        counts = table.get(spell_guess(question)) or overall
+        return max(sorted(counts), key=lambda answer: counts[answer])
+
+    return guess
+
+
+def _compute_chance(name: str, records: Sequence[ItemRecord]) -> list[bool]:
+    """Whether the best constant answer is right, item by item.
+
+    For phantoms it is counted on other seeds. For real pictures, where fresh ones are few, it is counted on the very
+    items by family, which flatters it.
+    """
+    scored = [record for record in records if record.correct is not None]
+    spec = next((spec for spec in _SETS if spec[0] == name), None)
+    if spec is None:
+        commonest: dict[str, Counter[str]] = defaultdict(Counter)
+        for record in scored:
+            commonest[record.group][record.right] += 1
+        return [record.right == commonest[record.group].most_common(1)[0][0] != "mask" for record in scored]
+    _, kinds, domain = spec
+    pairs = []
+    for index in range(_GUESSED):
+        task = draw_phantom_task(_GUESS_SEED + index, kinds[index % len(kinds)], domain=domain)
+        pairs.append((render_case(task.case), task.key.text))
+    guess = build_guesser(pairs)
+    return [guess(record.question) == record.right != "mask" for record in scored]
+
+
+def render_case(case: Case) -> str:
+    """Question and options in the spelling of a record."""
+    letters = (f"{chr(65 + index)}. {option}" for index, option in enumerate(case.options))
+    listed = "\nOptions: " + " | ".join(letters) if case.options else ""
+    return f"Question: {case.question}{listed}"
+
+
+def run_sets(
+    sources: Mapping[str, Sequence[ItemSource]],
+    model: ChatModel,
+    arm: Arm,
+    segmenter: Segmenter | None,
+    *,
+    records: Path,
+    batch: int = 16,
+) -> dict[str, SetSummary]:
+    """Run every set and summarise it; records go to files named ``records`` plus the set."""
+    summaries = {}
+    for name, wanted in sources.items():
+        path = records.with_name(f"{records.stem}.{name.replace(' ', '-')}.jsonl")
+        done: list[ItemRecord] = []
+        for record in run_items(
+            wanted,
+            model,
+            lambda case: build_setup(case, segmenter, tools=arm.tools, card=model.card),
+            path=path,
+            batch=batch,
+        ):
+            done.append(record)
+            if len(done) % batch == 0 or len(done) == len(wanted):
+                right = sum(bool(item.correct) for item in done)
+                print(json.dumps({"set": name, "done": len(done), "of": len(wanted), "right": right}), flush=True)
+        summaries[name] = compute_set_summary(done, token_px=TOKEN_PX, chance=_compute_chance(name, done))
+    return summaries
+
+
+def main() -> None:
+    """Measure one checkpoint on fresh seeds, the held-out domains and the test split."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="a folder that train wrote")
+    parser.add_argument("--out", type=Path, required=True, help="the JSON file; records go beside it")
+    parser.add_argument("--arm", choices=sorted(ARMS), default="tools")
+    parser.add_argument("--n", type=int, default=200, help="items of each set")
+    parser.add_argument("--data", type=Path, default=None, help="the seg_pack folder, for real and mosaic")
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lazy", action="store_true", help="draw only what is looked at: quicker, for trials")
+    args = parser.parse_args()
+    wanted = args.sets.split(",")
+    if unknown := sorted(set(wanted) - set(SETS)):
+        parser.error(f"--sets {unknown} are unknown; accepted are {', '.join(SETS)}")
+    torch.set_num_threads(1)
+    needs_data = bool({"real", "mosaic"} & set(wanted)) and args.data is not None
+    pictures = read_real_pictures(args.data, Split.TEST) if needs_data else ()
+    arm, segmenter = ARMS[args.arm], build_segmenter("nano-seg")
+    model = load_arm(args.model, arm)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    sources = list_sources(wanted, args.n, pictures=pictures, whole=not args.lazy)
+    report = EvalReport(
+        arm=arm.name,
+        weights_sha256=model.card.weights_sha256,
+        segmenter_sha256=segmenter.weights_sha256,
+        first_seed=FIRST_TEST_SEED,
+        whole=not args.lazy,
+        sets=run_sets(sources, model, arm, segmenter, records=args.out, batch=args.batch),
+    )
+    args.out.write_text(report.model_dump_json(indent=1) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()
