@@ -21,6 +21,8 @@ class Answered(NamedTuple):
     """Without citations; the option's own text where one was chosen."""
     result: Result
     cited: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    """What was done to the answer on the way."""
 
 
 class Known(NamedTuple):
@@ -50,13 +52,14 @@ def compute_answer(text: str, known: Known, profile: Profile) -> Answered:
         listed = ", ".join(known.evidence) or "none yet"
         said = f"There is no evidence {', '.join(unknown)}. Evidence so far: {listed}."
         raise ToolError(ToolCode.UNKNOWN_EVIDENCE, said)
+    notes: tuple[str, ...] = ()
     if parsed.evidence is not None:
         result = _from_evidence(parsed, known)
     elif parsed.numbers is not None:
-        result = _from_numbers(parsed, known, profile)
+        result, notes = _from_numbers(parsed, known, profile)
     else:
         result = _from_words(parsed)
-    return Answered(parsed.option if parsed.option is not None else parsed.plain, result, parsed.citations)
+    return Answered(parsed.option if parsed.option is not None else parsed.plain, result, parsed.citations, notes)
 
 
 def _from_evidence(parsed: ParsedAnswer, known: Known) -> Result:
@@ -71,7 +74,8 @@ def _from_evidence(parsed: ParsedAnswer, known: Known) -> Result:
     return Result(kind=parsed.kind, study=evidence.study, evidence=name, box_xyxy=evidence.box_xyxy)
 
 
-def _from_numbers(parsed: ParsedAnswer, known: Known, profile: Profile) -> Result:
+def _from_numbers(parsed: ParsedAnswer, known: Known, profile: Profile) -> tuple[Result, tuple[str, ...]]:
+    """The place in root pixels, and a note where it had to be cut."""
     numbers, handle = parsed.numbers or (), parsed.view or 1
     if handle not in known.views:
         shown = ", ".join(str(view) for view in known.views)
@@ -83,12 +87,14 @@ def _from_numbers(parsed: ParsedAnswer, known: Known, profile: Profile) -> Resul
         if not (0 <= x <= frame.size_wh[0] and 0 <= y <= frame.size_wh[1]):
             raise ToolError(ToolCode.BAD_BOX, f"The point {list(numbers)} lies outside view {handle}.")
         (ox, oy), (sx, sy) = frame.origin_xy, frame.scale_xy
-        return Result(kind=parsed.kind, study=picture.study, point_xy=(ox + x * sx, oy + y * sy))
+        return Result(kind=parsed.kind, study=picture.study, point_xy=(ox + x * sx, oy + y * sy)), ()
     try:
         clipped = clip_box(frame, profile.to_pixels(numbers, frame))
     except ValueError as error:
         raise ToolError(ToolCode.BAD_BOX, f"The box {list(numbers)} is empty or lies outside view {handle}.") from error
-    return Result(kind=parsed.kind, study=picture.study, box_xyxy=clipped.box.root_xyxy)
+    said = (f"The answer's box {list(numbers)} reaches beyond view {handle}; it was cut to the view.",)
+    result = Result(kind=parsed.kind, study=picture.study, box_xyxy=clipped.box.root_xyxy)
+    return result, said if clipped.was_cut else ()
 
 
 def _from_words(parsed: ParsedAnswer) -> Result:

@@ -155,7 +155,7 @@ def _build_case(
 ) -> Case:
     paths = [media] if isinstance(media, str | os.PathLike) else list(media)
     if not question.strip():
-        raise WrongInput("The question is empty; ask something, for example \"Is there a polyp?\".")
+        raise WrongInput('The question is empty; ask something, for example "Is there a polyp?".')
     studies = tuple(read_study(path, study=f"S{index}", frame=frame) for index, path in enumerate(paths, start=1))
     try:
         return Case(studies, question, tuple(options))
@@ -180,10 +180,14 @@ def _ask(case: Case, model_spec: str, out: str | os.PathLike[str] | None, settin
 
 def _check_folder(folder: Path) -> None:
     """Refuse a folder that cannot become a trace before a model is loaded; the sink checks again, under a lock."""
-    if folder.is_dir() and any(folder.iterdir()):
-        raise WrongInput(f"The trace folder {folder} is not empty; give a new or empty folder with --out.")
-    if folder.exists() and not folder.is_dir():
-        raise WrongInput(f"The trace folder {folder} is a file; give a new or empty folder with --out.")
+    try:
+        kind = "a file" if folder.exists() and not folder.is_dir() else None
+        kind = "not empty" if kind is None and folder.is_dir() and any(folder.iterdir()) else kind
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "not a usable path"
+        raise WrongInput(f"The trace folder {folder} cannot be used ({reason}); give another with --out.") from error
+    if kind is not None:
+        raise WrongInput(f"The trace folder {folder} is {kind}; give a new or empty folder with --out.")
 
 
 def find_state_folder() -> Path:

@@ -3,7 +3,7 @@
 import os
 import platform
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -63,8 +63,8 @@ def build_model(spec: str, *, coords: str | None = None, offline: bool = False) 
     if spec.startswith("openai:"):
         return _build_server(spec, coords, offline)
     if spec.startswith("replay:"):
-        return _build_replay(Path(spec.removeprefix("replay:")))
-    if spec == "nano" or spec.startswith("hf:"):
+        return _build_replay(Path(spec.removeprefix("replay:")), coords)
+    if spec == "nano" or (spec.startswith("hf:") and spec != "hf:"):
         return _load_local(spec, coords, offline)
     raise WrongInput(f"Unknown model {spec!r}; accepted are {MODEL_FORMS}.")
 
@@ -77,9 +77,10 @@ def _build_server(spec: str, coords: str | None, offline: bool) -> ChatModel:
     return ServerModel(address, card=card, api_key=os.environ.get(_API_KEY), offline=offline)
 
 
-def _build_replay(folder: Path) -> ChatModel:
+def _build_replay(folder: Path, coords: str | None) -> ChatModel:
     trace = read_trace(folder)
-    return ReplayModel(parse_recorded_replies(trace.replies), parse_card(trace.manifest))
+    card = parse_card(trace.manifest)
+    return ReplayModel(parse_recorded_replies(trace.replies), replace(card, coords=coords or card.coords))
 
 
 @lru_cache(maxsize=2)
@@ -162,7 +163,8 @@ def build_setup(
         policy=ViewPolicy(card.patch_px, card.max_view_px, card.min_view_px),
         limits=options.limits,
         temperature=options.temperature,
-        egress_host=_find_egress_host(card),
+        # a recording sends nothing, whatever server it was made with
+        egress_host=None if isinstance(model, ReplayModel) else _find_egress_host(card),
         spell=getattr(model, "spell", None),
     )
 
@@ -220,4 +222,3 @@ def _list_versions(extra: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
         except PackageNotFoundError:
             continue
     return tuple(found)
-

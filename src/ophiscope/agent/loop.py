@@ -50,6 +50,7 @@ from ophiscope.core.trace import (
     EgressEvent,
     Event,
     FailureEvent,
+    NoteEvent,
     ObservationEvent,
     OpenedEvent,
     RefusalEvent,
@@ -287,6 +288,8 @@ class Episode:
             cited=parsed.cited,
             confidence=compute_confidence(spelled, reply.logprobs),
         )
+        for note in parsed.notes:
+            yield from self._record(NoteEvent(turn=turn, text=note))
         yield from self._record(self._answer)
         raise _Ended(StopReason.ANSWERED)
 

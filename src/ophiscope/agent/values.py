@@ -89,9 +89,7 @@ def build_view_event(view: View, turn: int, media_sha256: str) -> ViewEvent:
     )
 
 
-def build_evidence(
-    name: str, finding: Finding, *, tool: str, views: Sequence[View], mask: MaskRef | None
-) -> Evidence:
+def build_evidence(name: str, finding: Finding, *, tool: str, views: Sequence[View], mask: MaskRef | None) -> Evidence:
     """The evidence that a finding becomes once it has a number; ``area_px`` is that of the mask."""
     time_s, position_mm = _split_place(views[0].picture.place if views else None)
     return Evidence(

@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from ophiscope.agent.ask import AskResult, AskSettings, ask, write_mask
 from ophiscope.agent.limits import Limits
+from ophiscope.apps.places import check_new_file
 from ophiscope.apps.terminal import DISCLAIMER, print_error, print_json, print_lines
 from ophiscope.core.trace import StopReason
-from ophiscope.errors import CheckFailed, WrongInput
+from ophiscope.errors import CheckFailed, DiskFailed, OphiscopeError, WrongInput
 
 __all__ = ["STOP_EXIT_CODES", "AskArguments", "render_answer_lines", "run_ask"]
 
@@ -55,7 +56,7 @@ def run_ask(arguments: AskArguments) -> int:
         OphiscopeError: As :func:`ophiscope.agent.ask.ask`.
     """
     settings = _build_settings(arguments)
-    _check_mask_path(arguments.mask)
+    _check_mask_path(arguments)
     result = ask(
         arguments.media,
         arguments.question,
@@ -72,6 +73,8 @@ def run_ask(arguments: AskArguments) -> int:
         print_lines(*render_answer_lines(result))
         if mask_path is not None:
             print_lines(f"Mask: {mask_path}")
+    if result.outcome.stop is StopReason.CANCELLED:
+        print_error(f"interrupted; what was recorded is closed: {result.trace}")
     failure = result.outcome.failure
     if failure is not None and failure.error is not None:
         print_error(f"{result.outcome.stop.value}: {failure.text}")
@@ -101,18 +104,26 @@ def _build_settings(arguments: AskArguments) -> AskSettings:
         raise WrongInput(f"{name} cannot be {first['input']!r}: {first['msg']}.") from error
 
 
-def _check_mask_path(path: Path | None) -> None:
-    """Before any time is spent, see that the mask could be written."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise WrongInput(f"--mask {path} cannot be written; give the name of a file in a folder that exists.")
+def _check_mask_path(arguments: AskArguments) -> None:
+    """Before any time is spent, see that the mask could be written and would destroy nothing."""
+    path, out = arguments.mask, arguments.out
+    if path is None:
+        return
+    check_new_file(path, "--mask")
+    place = path.resolve()
+    if out is not None and out.resolve() in place.parents:
+        raise WrongInput(f"--mask {path} lies inside the trace, where no other file may be; give a place beside it.")
+    if any(place == Path(media).resolve() for media in arguments.media):
+        raise WrongInput(f"--mask {path} is the picture that is asked about; give another name.")
 
 
-def _write_mask(result: AskResult, path: Path | None) -> tuple[str | None, CheckFailed | None]:
+def _write_mask(result: AskResult, path: Path | None) -> tuple[str | None, OphiscopeError | None]:
+    """The written path, or what went wrong: the answer is printed all the same."""
     if path is None:
         return None, None
     try:
         write_mask(result, path)
-    except CheckFailed as error:
+    except (CheckFailed, DiskFailed) as error:
         return None, error
     return str(path), None
 

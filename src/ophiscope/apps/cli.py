@@ -10,7 +10,7 @@ import typer
 
 from ophiscope import __version__
 from ophiscope.apps.terminal import print_error, print_json
-from ophiscope.errors import OphiscopeError
+from ophiscope.errors import Interrupted, OphiscopeError
 
 __all__ = ["app", "main", "run"]
 
@@ -18,7 +18,20 @@ _INTERRUPTED = 130
 _USAGE = 2
 _DEFECT = 1
 
+
+class _Group(typer.core.TyperGroup):
+    """Commands whose Ctrl-C reaches :func:`run`; typer would end without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted before there was anything to close") from None
+
+
 app = typer.Typer(
+    cls=_Group,
     name="ophiscope",
     help="Look, find, cite: medical vision-language models with evidence. Research use only; not for diagnosis.",
     no_args_is_help=True,
@@ -175,7 +188,9 @@ def run(arguments: Sequence[str]) -> int:
         or a tool server failed, 74 the disk failed, 75 the folder is in use, 130 interrupted.
     """
     try:
-        returned: Any = app(args=list(arguments), prog_name="ophiscope", standalone_mode=False)
+        # without a command the help is what is wanted, but nothing was done
+        asked = list(arguments) or ["--help"]
+        returned: Any = app(args=asked, prog_name="ophiscope", standalone_mode=False)
     except KeyboardInterrupt:
         return _fail(arguments, "Interrupted", "interrupted", _INTERRUPTED)
     except OphiscopeError as error:
@@ -193,6 +208,8 @@ def run(arguments: Sequence[str]) -> int:
             raise
         message = f"a defect of ophiscope: {type(error).__name__}: {error} (OPHISCOPE_DEBUG=1 shows where)"
         return _fail(arguments, "Defect", message, _DEFECT)
+    if not arguments:
+        return _USAGE
     return returned if isinstance(returned, int) else 0
 
 

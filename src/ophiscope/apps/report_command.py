@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ophiscope.apps.places import check_new_file
 from ophiscope.apps.report import write_report
 from ophiscope.apps.terminal import print_error, print_json, print_lines
 from ophiscope.errors import WrongInput
@@ -20,10 +21,9 @@ def run_report(trace: Path, out: Path | None, *, as_json: bool) -> int:
         DiskFailed: If the page cannot be written.
     """
     page = out if out is not None else trace.resolve().with_name(trace.resolve().name + ".html")
+    check_new_file(page, "-o")
     if trace.resolve() in page.resolve().parents:
         raise WrongInput(f"-o {page} lies inside the trace, where no other file may be; give a place beside it.")
-    if page.is_dir() or not page.resolve().parent.is_dir():
-        raise WrongInput(f"-o {page} cannot be written; give the name of a file in a folder that exists.")
     verdict = verify(trace)
     write_report(read_trace(trace), verdict, page)
     if as_json:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ophiscope.agent.comparison import ReplayReport, ReplayStatus
 from ophiscope.apps.terminal import print_json, print_lines
+from ophiscope.errors import WrongInput
 from ophiscope.ledger.read import read_trace
 from ophiscope.ledger.verify import Verdict, verify
 
@@ -18,9 +19,11 @@ def run_verify(trace: Path, *, replay: bool, studies: Sequence[Path], as_json: b
     Raises:
         WrongInput: If it is not a trace, or a given study is not one of it.
     """
+    if studies and not replay:
+        raise WrongInput("--study says where --replay finds a study's pixels; add --replay, or leave it out.")
     verdict = verify(trace)
     # what is not intact is not run: it could have been written to be
-    report = _replay(trace, studies) if replay and verdict.intact else None
+    report = _replay(trace, studies) if replay and verdict.intact and verdict.events else None
     if as_json:
         print_json(_render_json(trace, verdict, report))
     else:

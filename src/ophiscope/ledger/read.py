@@ -205,11 +205,13 @@ def read_trace(folder: Path) -> Trace:
     with ExitStack() as stack:
         handle = open_trace_folder(folder)
         stack.callback(os.close, handle)
+        name = _MANIFEST
         try:
-            manifest = parse_manifest(read_bytes(handle, _MANIFEST, MAX_MANIFEST_BYTES))
-            lines = list(read_lines(stack, handle, _EVENTS))
+            manifest = parse_manifest(read_bytes(handle, name, MAX_MANIFEST_BYTES))
+            name = _EVENTS
+            lines = list(read_lines(stack, handle, name))
         except OSError as error:
-            raise CheckFailed(f"The trace {folder} cannot be read: {error.strerror}.") from error
+            raise CheckFailed(f"{name} of the trace {folder} cannot be read: {error.strerror}.") from error
     torn = bool(lines) and not lines[-1].endswith(b"\n")
     events, times = [], []
     for index, line in enumerate(lines[:-1] if torn else lines):

@@ -195,19 +195,21 @@ class Link:
             ModelFailed: If tries or time ran out, or what came is too large or compressed.
         """
         causes: list[str] = []
+        within = f" within {self.limits.deadline_s:g} s"
         for turn in range(self.limits.max_tries):
             try:
                 return Answered(self._try_once(body, parse, abort, until), tuple(causes))
             except _TryAgain as failure:
                 causes.append(str(failure))
                 wait_s = self._compute_wait(turn) if failure.wait_s is None else failure.wait_s
-            spent = turn + 1 == self.limits.max_tries or causes.count(_NO_CONNECTION) == self.limits.connect_tries
-            if spent or abort.fired or self.clock() + wait_s >= until:
+            if turn + 1 == self.limits.max_tries or causes.count(_NO_CONNECTION) == self.limits.connect_tries:
+                within = ""
+                break
+            if abort.fired or self.clock() + wait_s >= until:
                 break
             abort.sleep(wait_s)
         tries = "1 try" if len(causes) == 1 else f"{len(causes)} tries"
-        within = f"within {self.limits.deadline_s:g} s"
-        raise ModelFailed(f"The model server gave no usable reply {within} ({tries}; the last: {causes[-1]}).")
+        raise ModelFailed(f"The model server gave no usable reply{within} ({tries}; the last: {causes[-1]}).")
 
     def _compute_wait(self, turn: int) -> float:
         longest = min(self.limits.first_wait_s * 2.0**turn, self.limits.longest_wait_s)

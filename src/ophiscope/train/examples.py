@@ -54,6 +54,7 @@ def encode_messages(
     special_ids: Mapping[str, int],
     layout: PatchLayout,
     box_ids: tuple[int, frozenset[int]],
+    unlearned_turns: int = 0,
 ) -> Example:
     """Tokens, positions and pictures of a conversation.
 
@@ -64,17 +65,28 @@ def encode_messages(
         special_ids: Ids of the template's special tokens.
         layout: How the model cuts pictures.
         box_ids: The id that opens the numbers of a box in a call, and the ids of numbers and separators inside one.
+        unlearned_turns: How many of the first assistant turns the loss leaves out (a mistake that is shown, not taught).
     """
     tokenized = flatten(
         render(messages, family), encode_text, special_ids, lambda view: layout.image_tokens(view.picture.frame.size_wh)
     )
     ids = np.asarray(tokenized.token_ids, np.int64)
-    loss = np.asarray(tokenized.loss_mask, bool)
+    loss = _without_turns(np.asarray(tokenized.loss_mask, bool), unlearned_turns)
     views = tuple(span.view.picture.pixels_H_W_3 for span in tokenized.image_spans)
     grids = pack_views(views, layout).grids
     spans = [ImageSpan(span.start, grid) for span, grid in zip(tokenized.image_spans, grids, strict=True)]
     positions = compute_positions(len(ids), spans, merge=layout.merge).ids_3_T
     return Example(ids, loss, _mark_boxes(ids, loss, *box_ids), positions, views)
+
+
+def _without_turns(loss_T: NDArray[np.bool_], turns: int) -> NDArray[np.bool_]:
+    """The loss without its first ``turns`` runs: what one assistant turn wrote stands together."""
+    starts = np.flatnonzero(loss_T & ~np.concatenate([[False], loss_T[:-1]]))
+    if turns >= len(starts):
+        return np.zeros_like(loss_T) if turns else loss_T
+    kept = loss_T.copy()
+    kept[: starts[turns]] = False
+    return kept
 
 
 def _mark_boxes(

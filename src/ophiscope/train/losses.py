@@ -21,7 +21,13 @@ class LossParts(NamedTuple):
 
 
 def compute_token_loss(
-    logits_K_V: Tensor, targets_K: Tensor, coordinate_K: Tensor, *, numbers: tuple[int, int], width: float = 8.0, weight: float = 1.0
+    logits_K_V: Tensor,
+    targets_K: Tensor,
+    coordinate_K: Tensor,
+    *,
+    numbers: tuple[int, int],
+    width: float = 8.0,
+    weight: float = 1.0,
 ) -> LossParts:
     """Cross entropy; for coordinates against a Gaussian over neighbouring numbers.
 

@@ -52,7 +52,7 @@ class Heads(nn.Module):
         self.modality = nn.Linear(hidden, len(MODALITIES))
 
 
-class _Views(torch.utils.data.IterableDataset[list[DenseView]]):
+class DenseViews(torch.utils.data.IterableDataset[list[DenseView]]):
     """Batches of one grid each, drawn in a worker process."""
 
     def __init__(self, seed: int, batch: int, data: Path | None) -> None:
@@ -128,7 +128,7 @@ def main() -> None:
     optimizers = build_optimizers([("visual", visual), ("heads", heads)], lr=args.lr)
     start = _resume(args.out, visual, heads, optimizers)
     loader = torch.utils.data.DataLoader(
-        _Views(args.seed + 1000 * start, args.batch, args.data), batch_size=None, num_workers=1, prefetch_factor=4
+        DenseViews(args.seed + 1000 * start, args.batch, args.data), batch_size=None, num_workers=1, prefetch_factor=4
     )
     began = time.monotonic()
     sums: dict[str, list[float]] = {}

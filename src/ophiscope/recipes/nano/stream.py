@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ophiscope.core.trace import StopReason
 from ophiscope.data.seg_pack import Split
 from ophiscope.models.local.tokens import TextCodec, load_codec
 from ophiscope.recipes.nano.arms import ARMS, Arm, write_arm_trajectory
 from ophiscope.recipes.nano.real_tasks import RealPicture
+from ophiscope.recipes.nano.recovery import Clumsy
 from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.tasks import (
     CARD,
@@ -33,6 +35,8 @@ _REAL = ("real", "mosaic")
 _FRESH = 0.3
 """Share of real trajectories that are written anew (the segmenter is slow); the others are used again."""
 _KEPT_LEAST = 60
+_STUMBLES = 0.03
+"""Share of trajectories whose first call is broken, refused, and then made right."""
 
 
 class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
@@ -78,8 +82,12 @@ class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
             if kind in _REAL and len(kept) > _KEPT_LEAST and rng.uniform() > _FRESH:
                 pool.append(kept[int(rng.integers(len(kept)))])
             else:
-                pool.append(encode_task(draw_task(seed, kind, pictures), codec, box_ids, segmenter, arm=self._arm))
-                kept += [pool[-1]] if kind in _REAL else []
+                task = draw_task(seed, kind, pictures)
+                stumble = seed if rng.uniform() < _STUMBLES and self._arm.tools == "all" else None
+                example = encode_task(task, codec, box_ids, segmenter, arm=self._arm, stumble=stumble)
+                found = [example] if example is not None else []
+                pool += found
+                kept += found if kind in _REAL else []
             seed += step
             if len(pool) == _POOL * self._batch:
                 pool.sort(key=lambda example: len(example.token_ids_T))
@@ -102,10 +110,31 @@ def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
 
 
 def encode_task(
-    task: Task, codec: TextCodec, box_ids: tuple[int, frozenset[int]], segmenter: Segmenter, *, arm: Arm = ARMS["tools"]
-) -> Example:
-    """What ``arm`` learns of a task (the oracle's trajectory, or the answer at once), as tokens."""
-    outcome = write_arm_trajectory(task, arm, segmenter)
+    task: Task,
+    codec: TextCodec,
+    box_ids: tuple[int, frozenset[int]],
+    segmenter: Segmenter,
+    *,
+    arm: Arm = ARMS["tools"],
+    stumble: int | None = None,
+) -> Example | None:
+    """What ``arm`` learns of a task (the oracle's trajectory, or the answer at once), as tokens.
+
+    Args:
+        task: The question and its oracle.
+        codec: Nano's tokenizer.
+        box_ids: From :func:`find_box_ids`.
+        segmenter: What the tools use.
+        arm: What is learned.
+        stumble: Seed of a broken first call that is shown before the right one; None for none.
+
+    Returns:
+        None where the trajectory did not come to an answer (a segmenter may give an empty mask); such ones teach nothing.
+    """
+    clumsy = Clumsy(task.oracle, np.random.default_rng([stumble, 29])) if stumble is not None else None
+    outcome = write_arm_trajectory(task._replace(oracle=clumsy) if clumsy is not None else task, arm, segmenter)
+    if outcome.stop is not StopReason.ANSWERED:
+        return None
     return encode_messages(
         outcome.messages,
         family=CARD.family,
@@ -113,6 +142,7 @@ def encode_task(
         special_ids=codec.special_ids,
         layout=LAYOUT,
         box_ids=box_ids,
+        unlearned_turns=int(clumsy is not None and clumsy.stumbled),
     )
 
 

@@ -17,10 +17,12 @@ import torch
 
 from ophiscope.data.seg_pack import Split
 from ophiscope.models.local.forward import compute_logits
+from ophiscope.models.local.load import load_nano_model, write_checkpoint
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.tokens import TextCodec, load_codec
 from ophiscope.recipes.nano.arms import ARMS
-from ophiscope.recipes.nano.checkpoint import write_checkpoint
+from ophiscope.recipes.nano.dense import DenseTeacher
+from ophiscope.recipes.nano.numbers import init_number_rows
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.real_tasks import REAL_THOUGHTS
 from ophiscope.recipes.nano.shape import NANO_SHAPE
@@ -33,6 +35,8 @@ from ophiscope.train.losses import LossParts, compute_token_loss
 __all__ = ["main"]
 
 _LOG_EVERY, _SAVE_EVERY = 20, 60
+_DENSE_WEIGHT = 0.3
+"""Of the dense loss (about 2 nats at first) beside the token loss (about 0.3)."""
 
 
 def main() -> None:
@@ -40,12 +44,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--vision", type=Path, default=None, help="state.pt of pretrain_vision")
+    parser.add_argument("--start", type=Path, default=None, help="a checkpoint folder of this recipe to go on from")
     parser.add_argument("--data", type=Path, default=None, help="the seg_pack folder; without it phantoms only")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--dense", type=int, default=24, help="densely labelled views beside each batch; 0 for none")
     parser.add_argument("--arm", choices=sorted(ARMS), default="tools")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -55,7 +61,10 @@ def main() -> None:
     codec = load_codec(args.out)
     config = build_nano_config(codec.tokenizer.get_vocab_size(), image_token_id=codec.image_id, shape=NANO_SHAPE)
     model: Any = build_nano_model(config, seed=args.seed)
-    if args.vision is not None:
+    init_number_rows(model, codec.encode("0")[0], seed=args.seed)
+    if args.start is not None:
+        model.load_state_dict(load_nano_model(args.start).state_dict())
+    elif args.vision is not None:
         model.model.visual.load_state_dict(torch.load(args.vision, weights_only=True)["visual"])
     optimizers = build_optimizers([("model", model)], lr=args.lr)
     start = _resume(args.out, model, optimizers)
@@ -69,8 +78,10 @@ def _train(
     stream = Batches(args.out, args.data, batch=args.batch, first_seed=first_seed, arm=ARMS[args.arm])
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=8)
     numbers = (codec.encode("0")[0], GREATEST_NUMBER)
+    teacher = DenseTeacher(args.vision, args.data, batch=args.dense, seed=args.seed + 7 * start) if args.dense else None
     began = time.monotonic()
     seen: list[LossParts] = []
+    dense: list[float] = []
     for step, batch in enumerate(loader, start=start):
         if step >= args.steps:
             break
@@ -79,6 +90,11 @@ def _train(
             logits, batch.targets_K, batch.coordinate_K, numbers=numbers, width=_width(step, args.steps), weight=2.0
         )
         torch.autograd.backward(parts.total)
+        if teacher is not None:
+            loss = teacher.compute(model.model.visual)
+            torch.autograd.backward(_DENSE_WEIGHT * loss)
+            teacher.step()
+            dense.append(float(loss.detach()))
         step_optimizers(optimizers, _share(step, args.steps))
         seen.append(LossParts(*(part.detach() for part in parts)))
         if (step + 1) % _LOG_EVERY == 0:
@@ -87,14 +103,15 @@ def _train(
                 name: round(float(torch.stack(values).mean()), 4)
                 for name, values in zip(LossParts._fields, zip(*seen, strict=True), strict=True)
             }
+            means |= {"dense": round(sum(dense) / len(dense), 4)} if dense else {}
             print(
                 json.dumps({"step": step + 1, "examples": (step + 1) * args.batch, "per_s": round(rate, 2), **means}),
                 flush=True,
             )
-            seen = []
+            seen, dense = [], []
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == args.steps:
             _save(args.out, step + 1, model, optimizers)
-            write_checkpoint(args.out, model)
+            write_checkpoint(args.out, model, codec.tokenizer, half=True)
 
 
 def _draw_corpus(pack: Path | None) -> list[str]:

@@ -44,6 +44,8 @@ BoxXyxy = tuple[float, float, float, float]
 Segment = Callable[[Picture, BoxXyxy | None, str | None], Mask]
 """Picture, box, target to mask."""
 
+TESTED = ("polyp", "breast tumor", "nuclei", "skin lesion", "cell membrane", "retinal vessels")
+"""Targets with human-annotated test pictures."""
 PROMPTS = ("text", "box", "box10", "box20", "box+text")
 _CROP_SIDES = (80, 112, 144)
 
@@ -330,6 +332,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="the folder seg_pack")
     parser.add_argument("--normals", type=Path, help="the folder busi_originals/normal")
+    parser.add_argument("--targets", nargs="+", default=list(TESTED), choices=TESTED, help="Dice of these targets only")
     parser.add_argument("--checkpoint", type=Path, help="measure this instead of the packaged weights")
     parser.add_argument("--folds", type=Path, nargs=5, help="five checkpoints: cross-validate breast, nothing else")
     parser.add_argument("--validation", action="store_true", help="measure on the validation pictures, for choices")
@@ -351,7 +354,7 @@ def main() -> None:
     table = _report_dice(
         pack,
         {"nano-seg": segment_with(model), "classical": segment_classical()},
-        ("polyp", "breast tumor", "nuclei", "skin lesion", "cell membrane", "retinal vessels"),
+        arguments.targets,
     )
     report = {"weights_sha256": model.weights_sha256, "dice": table}
     report["presence"] = [*_report_presence(pack, model, arguments.normals), _report_slices(pack, model)]

@@ -3,7 +3,7 @@
 A residual U-Net of 1.8 million parameters whose blocks are modulated by the prompt (FiLM: Perez et al.,
 arXiv:1709.07871). A box prompt is answered on a square window around the box, so that the object always has about
 the same size, and the box enters as two extra channels: its interior, and the elliptic radius inside it. A text
-prompt is answered on the whole picture and, for compact targets, once more on a window around what was found.
+prompt is answered on the whole picture.
 
 Shapes: ``B`` batch, ``C`` channel, ``H`` row, ``W`` column. Coordinates are continuous pixels, x right, y down,
 (0, 0) at the outer corner of the first pixel. The recipe is ``ophiscope.recipes.nano_seg``.
@@ -97,7 +97,7 @@ BOX_CONTEXT = 1.5
 BOX_PX = 128
 TEXT_PX = 128
 FINE_PX = 256
-"""Side of the network's input for a box, for a compact target by name, and for a fine target by name."""
+"""Side of the network's input for a box, for a compact target by name, and (at most) for a fine target by name."""
 
 _FORMAT = "nano-seg/1"
 _PROMPT_CHANNELS = 2
@@ -256,7 +256,8 @@ class NanoSeg:
         weights_sha256: Hash of the weights file, for the evidence; empty while training.
         calibration: Of the presence.
         flips: Average over mirrored inputs (names with a side, such as "kidney left", are never mirrored).
-        refine: Look a second time around what a text prompt found.
+        refine: Look a second time, with a box prompt, around what a text prompt found. Off: on the validation polyps it
+            lost three points of Dice, because a box around a wrong find makes the find firmer.
     """
 
     name = "nano-seg"
@@ -269,7 +270,7 @@ class NanoSeg:
         weights_sha256: str = "",
         calibration: Calibration = Calibration(),  # noqa: B008 - an immutable value
         flips: bool = True,
-        refine: bool = True,
+        refine: bool = False,
     ) -> None:
         self._net = net.eval()
         self.targets = targets
@@ -356,6 +357,13 @@ class NanoSeg:
         x0, y0, x1, y1 = box_xyxy
         side = max(x1 - x0, y1 - y0) * BOX_CONTEXT
         window = Window((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side)
+        if target in FINE_TARGETS:
+            # The name says that the box holds many thin parts: find them by name, and keep those in the box.
+            probability_P_P, logit = self._run(picture, window, _fine_px(side), box_xyxy=None, target=target)
+            whole = _paste(probability_P_P, window, picture.shape[:2])
+            columns, rows = np.arange(whole.shape[1]) + 0.5, np.arange(whole.shape[0]) + 0.5
+            inside = ((rows >= y0) & (rows < y1))[:, None] & ((columns >= x0) & (columns < x1))[None]
+            return np.where(inside, whole, np.float32(0)), logit
         scale = BOX_PX / side
         local = ((x0 - window.x0) * scale, (y0 - window.y0) * scale, (x1 - window.x0) * scale, (y1 - window.y0) * scale)
         probability_P_P, logit = self._run(picture, window, BOX_PX, box_xyxy=local, target=target)
@@ -366,7 +374,7 @@ class NanoSeg:
         side = float(max(height, width))
         window = Window((width - side) / 2, (height - side) / 2, side)
         fine = target in FINE_TARGETS
-        px = FINE_PX if fine else TEXT_PX
+        px = _fine_px(side) if fine else TEXT_PX
         probability_P_P, logit = self._run(picture, window, px, box_xyxy=None, target=target)
         coarse = _paste(probability_P_P, window, picture.shape[:2])
         ys, xs = np.nonzero(coarse > 0.5)
@@ -406,6 +414,11 @@ def _checked_box(
             "accepted is (x0, y0, x1, y1) with x0 < x1 and y0 < y1 in pixels of the picture."
         )
     return x0, y0, x1, y1
+
+
+def _fine_px(side: float) -> int:
+    """Side of the network's input for a fine target: about the picture's own pixels, as in training, within limits."""
+    return min(FINE_PX, max(64, math.ceil(side / 16) * 16))
 
 
 def _look(picture: npt.NDArray[np.uint8], window: Window, px: int) -> Tensor:
