@@ -25,15 +25,17 @@ from ophiscope.agent.limits import Limits
 from ophiscope.agent.loop import Outcome
 from ophiscope.agent.offline import offline as offline_block
 from ophiscope.core.case import Case
+from ophiscope.core.evidence import Evidence
 from ophiscope.core.region import Mask
-from ophiscope.core.result import ResultKind
+from ophiscope.core.result import Result, ResultKind
 from ophiscope.core.study import Study
+from ophiscope.core.trace import StopReason
 from ophiscope.errors import CheckFailed, DiskFailed, WrongInput
 from ophiscope.ledger.sink import FileSink
 from ophiscope.media.png import encode_mask_png
 from ophiscope.media.study import read_study
 
-__all__ = ["AskResult", "AskSettings", "ask", "find_state_folder", "write_mask"]
+__all__ = ["AskResult", "AskSettings", "ask", "check_folder", "find_state_folder", "write_mask"]
 
 _SESSIONS = count()
 _NEEDS_SEGMENTER = frozenset({"segment_box", "segment_text"})
@@ -73,6 +75,31 @@ class AskResult:
     def answer(self) -> str | None:
         """The answer's text without citations, or None."""
         return self.outcome.answer.text if self.outcome.answer else None
+
+    @property
+    def result(self) -> Result | None:
+        """The typed answer, or None."""
+        return self.outcome.result
+
+    @property
+    def confidence(self) -> float | None:
+        """The probability that the model gave to its answer's words, or None where it tells none."""
+        return self.outcome.answer.confidence if self.outcome.answer else None
+
+    @property
+    def stop(self) -> StopReason:
+        """Why the episode ended."""
+        return self.outcome.stop
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Everything that was found, cited or not, in order."""
+        return self.outcome.evidence
+
+    @property
+    def cited(self) -> tuple[str, ...]:
+        """The ids of the evidence that the answer cites."""
+        return self.outcome.answer.cited if self.outcome.answer else ()
 
     @property
     def mask(self) -> Mask | None:
@@ -166,7 +193,7 @@ def _build_case(
 def _ask(case: Case, model_spec: str, out: str | os.PathLike[str] | None, settings: AskSettings) -> AskResult:
     started_s = time.monotonic()
     folder = Path(out) if out is not None else _make_state_folder()
-    _check_folder(folder)
+    check_folder(folder)
     model = build_model(model_spec, coords=settings.coords, offline=settings.offline)
     options = SetupOptions(tools=settings.tools, limits=settings.limits)
     setup = build_setup(case, model, None, options)
@@ -178,8 +205,12 @@ def _ask(case: Case, model_spec: str, out: str | os.PathLike[str] | None, settin
     return AskResult(outcome, case.studies, folder, time.monotonic() - started_s)
 
 
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that cannot become a trace before a model is loaded; the sink checks again, under a lock."""
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that cannot become a trace before a model is loaded; the sink checks again, under a lock.
+
+    Raises:
+        WrongInput: If it is a file, is not empty, or may not be looked into.
+    """
     try:
         kind = "a file" if folder.exists() and not folder.is_dir() else None
         kind = "not empty" if kind is None and folder.is_dir() and any(folder.iterdir()) else kind

@@ -78,9 +78,9 @@ def run_ask(arguments: AskArguments) -> int:
     failure = result.outcome.failure
     if failure is not None and failure.error is not None:
         print_error(f"{result.outcome.stop.value}: {failure.text}")
-    if problem is not None:
+    if problem is not None and not code:
         print_error(str(problem))
-        code = code or problem.exit_code
+        code = problem.exit_code
     return code
 
 

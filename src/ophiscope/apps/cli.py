@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 
 from ophiscope import __version__
 from ophiscope.apps.terminal import print_error, print_json
-from ophiscope.errors import Interrupted, OphiscopeError
+from ophiscope.errors import DiskFailed, Interrupted, OphiscopeError
 
 __all__ = ["app", "main", "run"]
 
@@ -197,10 +198,6 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(arguments, type(error).__name__, str(error), error.exit_code)
     except typer.Abort:
         return _fail(arguments, "Interrupted", "interrupted", _INTERRUPTED)
-    except BrokenPipeError:
-        # whoever read our output has gone; the interpreter must not complain about it while it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:
         if hasattr(error, "format_message"):
             return _fail(arguments, "Usage", f"{error.format_message()} Try 'ophiscope --help'.", _USAGE)
@@ -215,9 +212,12 @@ def run(arguments: Sequence[str]) -> int:
 
 def _fail(arguments: Sequence[str], kind: str, message: str, exit_code: int) -> int:
     """One line on stderr; with ``--json`` also the one object on stdout."""
-    print_error(message)
+    # where not even this can be written, the exit code still tells
+    with suppress(DiskFailed):
+        print_error(message)
     if "--json" in arguments:
-        print_json({"error": kind, "message": message, "exit_code": exit_code})
+        with suppress(DiskFailed):
+            print_json({"error": kind, "message": message, "exit_code": exit_code})
     return exit_code
 
 

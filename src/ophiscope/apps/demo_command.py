@@ -5,7 +5,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import NamedTuple
 
-from ophiscope.agent.ask import AskResult, AskSettings, ask
+from ophiscope.agent.ask import AskResult, AskSettings, ask, check_folder
 from ophiscope.agent.comparison import ReplayStatus
 from ophiscope.agent.replay import replay_trace
 from ophiscope.apps.ask_command import STOP_EXIT_CODES, render_answer_lines
@@ -86,8 +86,7 @@ def _hold_to_account(result: AskResult, page: Path) -> _Held:
 def _choose_folder(out: Path | None) -> Path:
     """``out``, else ``./demo``, else ``./demo-2``, ...: never a folder that holds something."""
     if out is not None:
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise WrongInput(f"--out {out} is not an empty folder; give a new or empty one.")
+        check_folder(out)
         return out
     for number in range(1, _TRIES):
         folder = Path("demo" if number == 1 else f"demo-{number}")

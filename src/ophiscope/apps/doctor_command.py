@@ -12,7 +12,7 @@ from ophiscope.agent.ask import find_state_folder
 from ophiscope.agent.assemble import build_model, build_segmenter
 from ophiscope.agent.probe import ProbeReport, probe_coords
 from ophiscope.apps.terminal import print_json, print_lines
-from ophiscope.errors import OphiscopeError
+from ophiscope.errors import OphiscopeError, WrongInput
 from ophiscope.media.guard import DEFAULT_LIMITS
 
 __all__ = ["run_doctor"]
@@ -38,6 +38,8 @@ def run_doctor(model: str | None, *, coords: str | None, as_json: bool) -> int:
         WrongInput: If the model's name cannot be used.
         ModelFailed: If the model gives no reply.
     """
+    if coords is not None and model is None:
+        raise WrongInput(f"--coords {coords} says how a model writes places; name the model with --model.")
     checks = list(_check_all())
     report = probe_coords(build_model(model, coords=coords)) if model is not None else None
     sound = all(check.ok for check in checks if check.needed)

@@ -15,12 +15,13 @@ def check_new_file(path: Path, flag: str) -> None:
         flag: The option that named it, for the message.
 
     Raises:
-        WrongInput: If it is a folder, a pipe or a device, if its folder is missing, or if the system refuses the name.
+        WrongInput: If it is a folder, a link, a pipe or a device, if its folder is missing, or if the system refuses
+            the name.
     """
     try:
-        # a link is followed: /dev/stdout or /dev/null would be replaced by a plain file, not written to
-        usable = path.resolve().parent.is_dir() and (path.is_file() or not path.exists())
-        named = usable and path.name not in ("", "..")
+        # a rename puts the file there: a link (/dev/stdout) or a device would be replaced, not written to
+        free = path.is_file() or not path.exists()
+        named = free and not path.is_symlink() and path.parent.is_dir() and path.name not in ("", "..")
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or "not a usable path"
         raise WrongInput(f"{flag} {path} cannot be written ({reason}); give the name of a plain file.") from error

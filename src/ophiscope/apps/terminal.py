@@ -1,10 +1,13 @@
 """What a terminal is shown: plain lines without anything that could drive it, or one JSON object."""
 
 import json
+import os
 import sys
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
+
+from ophiscope.errors import DiskFailed
 
 __all__ = ["DISCLAIMER", "print_error", "print_json", "print_lines", "render_plain"]
 
@@ -37,6 +40,19 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def _write(stream: Any, line: str) -> None:
+    """Write one line; where whoever read the stream has gone, nothing, so that a command keeps its own exit code.
+
+    Raises:
+        DiskFailed: If what the stream leads to cannot be written.
+    """
+    if stream is None:  # it was closed before the process began: nobody wants to read it
+        return
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
-    stream.flush()
+    try:
+        stream.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        # also for what is still buffered: the interpreter must not complain about it while it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    except OSError as error:
+        raise DiskFailed(f"The output could not be written: {error.strerror}.") from error

@@ -65,7 +65,7 @@ def encode_messages(
         special_ids: Ids of the template's special tokens.
         layout: How the model cuts pictures.
         box_ids: The id that opens the numbers of a box in a call, and the ids of numbers and separators inside one.
-        unlearned_turns: How many of the first assistant turns the loss leaves out (a mistake that is shown, not taught).
+        unlearned_turns: How many of the first assistant turns the loss leaves out (mistakes shown, not taught).
     """
     tokenized = flatten(
         render(messages, family), encode_text, special_ids, lambda view: layout.image_tokens(view.picture.frame.size_wh)

@@ -1,7 +1,7 @@
 """Trajectories that begin with a refused call: the model reads why, and does it right.
 
-The first call's box is broken (reversed, empty, or outside), the loop answers with an error, and the oracle goes on as if
-nothing had been said. The broken call itself is not in the loss.
+The first call's box is broken (reversed or empty), the loop answers with an error, and the oracle goes on as if nothing
+had been said. The broken call itself is not in the loss.
 """
 
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ __all__ = ["Clumsy"]
 
 
 class Clumsy:
-    """A :class:`~ophiscope.core.chat.ChatModel` that stumbles over its first call with a box, and then lets ``oracle`` go on.
+    """A :class:`~ophiscope.core.chat.ChatModel` that breaks its first call with a box, then lets ``oracle`` go on.
 
     Args:
         oracle: Whose steps are taken; it never sees the stumble.

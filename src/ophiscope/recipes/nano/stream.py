@@ -129,7 +129,7 @@ def encode_task(
         stumble: Seed of a broken first call that is shown before the right one; None for none.
 
     Returns:
-        None where the trajectory did not come to an answer (a segmenter may give an empty mask); such ones teach nothing.
+        None where the trajectory did not come to an answer (a segmenter may give an empty mask): it teaches nothing.
     """
     clumsy = Clumsy(task.oracle, np.random.default_rng([stumble, 29])) if stumble is not None else None
     outcome = write_arm_trajectory(task._replace(oracle=clumsy) if clumsy is not None else task, arm, segmenter)

@@ -158,10 +158,14 @@ class Sampler:
         images: Pictures that may be used.
         seed: Seed of the generator.
         shares: Probability of drawing each target; the rest goes to the model-annotated organs.
+        wrong: Share of text prompts that name a target which is not there.
     """
 
-    def __init__(self, pack: Pack, images: frozenset[str], seed: int, shares: dict[str, float]) -> None:
+    def __init__(
+        self, pack: Pack, images: frozenset[str], seed: int, shares: dict[str, float], *, wrong: float = 0.12
+    ) -> None:
         self._pack = pack
+        self._wrong = wrong
         self._rng = np.random.default_rng(seed)
         self._rows: dict[str, list[SegRow]] = {}
         for row in pack.rows:
@@ -310,6 +314,9 @@ class Sampler:
     def _absent_target(self, row: SegRow, fallback: int) -> int:
         """A target that the picture does not hold: the other breast class, another organ of the slice, or anything."""
         here = self._pack.targets_of[row.image]
+        if self._wrong > 0.2 and self._rng.random() < 0.7:  # the names that are asked for most, on every modality
+            common = [name for name in ("polyp", "breast tumor", "skin lesion", "nuclei") if name not in here]
+            return 1 + TARGETS.index(common[int(self._rng.integers(len(common)))])
         words = {_without_side(name) for name in here}
         if row.modality == "ultrasound":
             pool: Sequence[str] = [name for name in BREAST if name not in here] if self._rng.random() < 0.5 else []
@@ -327,7 +334,7 @@ class Sampler:
         window = self._text_window(row, linear, px)
         picture, mask = self._resample(row, whole, linear=linear, window=window, px=px)
         target = 1 + TARGETS.index(row.target)
-        if self._rng.random() < 0.12:
+        if self._rng.random() < self._wrong:
             return _Sample(picture, mask * 0, self._absent_target(row, target), 0, 0.5, 0.0, 1.0, None)
         share = float(mask.mean())
         visible = share * (window[2] / 256) ** 2 / max(float(whole.float().mean()), 1e-6)

@@ -47,6 +47,20 @@ _SHARES_BREAST = {
 }
 
 
+_SHARES_BROAD = {
+    "polyp": 0.30,
+    "breast tumor": 0.18,
+    "benign breast tumor": 0.03,
+    "malignant breast tumor": 0.03,
+    "nuclei": 0.08,
+    "cell membrane": 0.09,
+    "retinal vessels": 0.10,
+    "skin lesion": 0.04,
+    "lung": 0.03,
+}
+_MIXES = {"polyp": _SHARES, "breast": _SHARES_BREAST, "broad": _SHARES_BROAD}
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """One training run."""
@@ -64,6 +78,10 @@ class Config:
     seed: int = 0
     breast: str = "none"
     """Breast pictures used: ``none``, ``train`` (the published training side), or ``fold:K`` (all but fold K)."""
+    mix: str = "polyp"
+    """Shares of the targets: ``polyp``, ``breast``, or ``broad`` (every modality, to learn what is not there)."""
+    wrong: float = 0.12
+    """Share of text prompts that name a target which is not there."""
     compiled: bool = True
     """Compile the network first: a fifth faster after a minute; needs a C++ compiler."""
     init: str = ""
@@ -72,6 +90,8 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.coarse_steps <= self.steps or self.batch < 1:
             raise ValueError(f"Config {self}: want 0 <= coarse_steps <= steps and batch >= 1.")
+        if self.mix not in _MIXES:
+            raise ValueError(f"mix={self.mix!r}; accepted are {', '.join(_MIXES)}.")
 
 
 def training_images(pack: Pack, breast: str) -> frozenset[str]:
@@ -158,9 +178,8 @@ def train(config: Config, pack: Pack, out: Path) -> NanoSegNet:
         average.load_state_dict(state["average"])
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
-    shares = _SHARES if config.breast == "none" else _SHARES_BREAST
     images = training_images(pack, config.breast)
-    sampler = Sampler(pack, images, config.seed * 1_000_003 + first, shares)
+    sampler = Sampler(pack, images, config.seed * 1_000_003 + first, _MIXES[config.mix], wrong=config.wrong)
     forward = torch.compile(net) if config.compiled else net
     start_s, sums = time.monotonic(), [0.0, 0.0]
     for step in range(first, config.steps):

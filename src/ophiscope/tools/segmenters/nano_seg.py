@@ -355,9 +355,10 @@ class NanoSeg:
         self, picture: npt.NDArray[np.uint8], box_xyxy: tuple[float, float, float, float], target: str | None
     ) -> tuple[npt.NDArray[np.float32], float]:
         x0, y0, x1, y1 = box_xyxy
-        side = max(x1 - x0, y1 - y0) * BOX_CONTEXT
+        fine = target in FINE_TARGETS
+        side = max(x1 - x0, y1 - y0) * (1 if fine else BOX_CONTEXT)
         window = Window((x0 + x1 - side) / 2, (y0 + y1 - side) / 2, side)
-        if target in FINE_TARGETS:
+        if fine:
             # The name says that the box holds many thin parts: find them by name, and keep those in the box.
             probability_P_P, logit = self._run(picture, window, _fine_px(side), box_xyxy=None, target=target)
             whole = _paste(probability_P_P, window, picture.shape[:2])

@@ -1,0 +1,288 @@
+"""Small ways to use the command wrongly: each gets one line and its exit code, and destroys nothing."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from episode_cases import SEGMENT, ZOOM
+from ophiscope import ask
+from ophiscope.agent.ask import AskSettings, check_folder
+from ophiscope.apps import ask_command
+from ophiscope.apps.cli import run
+from ophiscope.core.trace import NoteEvent, StopReason
+from ophiscope.errors import DiskFailed, OphiscopeError
+from ophiscope.ledger.read import read_trace
+from ophiscope.ledger.verify import verify
+from ophiscope.models.local.tiny import write_tiny_checkpoint
+from stub_openai import Fault, StubServer
+
+LONG = "x" * 300
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run_here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    def call(*arguments: str | Path) -> Done:
+        capsys.readouterr()
+        code = run([str(argument) for argument in arguments])
+        return Done(code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("media") / "spot.png"
+    array = np.full((192, 256, 3), 40, np.uint8)
+    array[50:110, 90:150] = 220
+    Image.fromarray(array).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory, image: Path) -> Path:
+    folder = tmp_path_factory.mktemp("recorded") / "t"
+    with StubServer((ZOOM, SEGMENT, "<answer>mask [E2]</answer>")) as stub:
+        ask(image, "q", model=stub.model_argument, out=folder, settings=AskSettings(segmenter="classical"))
+    return folder
+
+
+def assert_refused(done: Done, said: str) -> None:
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "defect" not in done.stderr
+
+
+@pytest.mark.parametrize("flag", ["--mask", "--out"])
+def test_a_name_that_the_system_refuses_is_wrong_input(flag: str, image: Path, run_here: Callable[..., Done]) -> None:
+    assert_refused(run_here("ask", image, "q", flag, LONG), "File name too long")
+
+
+def test_a_report_name_that_the_system_refuses_is_wrong_input(recorded: Path, run_here: Callable[..., Done]) -> None:
+    assert_refused(run_here("report", recorded, "-o", LONG), "File name too long")
+
+
+def test_links_and_pipes_are_not_replaced_by_a_file(
+    recorded: Path, image: Path, tmp_path: Path, run_here: Callable[..., Done]
+) -> None:
+    # what /dev/stdout and /dev/null are: as root a rename would put a plain file in their place
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("link", "pipe"):
+        assert_refused(run_here("report", recorded, "-o", tmp_path / name), "plain file")
+        assert_refused(run_here("ask", image, "q", "--mask", tmp_path / name), "plain file")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "file").read_text() == "kept"
+
+
+def test_a_mask_is_not_written_over_the_picture_or_into_the_trace(
+    image: Path, tmp_path: Path, run_here: Callable[..., Done]
+) -> None:
+    before = image.read_bytes()
+    assert_refused(run_here("ask", image, "q", "--mask", image.parent / ".." / image.parent.name / image.name), "asked")
+    (tmp_path / "t").mkdir()
+    assert_refused(
+        run_here("ask", image, "q", "--out", tmp_path / "t", "--mask", tmp_path / "t" / "m.png"), "inside the trace"
+    )
+    assert image.read_bytes() == before
+
+
+def test_the_answer_is_printed_although_the_mask_cannot_be_written(
+    recorded: Path, image: Path, tmp_path: Path, run_here: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise DiskFailed("The mask could not be written: no space.")
+
+    monkeypatch.setattr(ask_command, "write_mask", fail)
+    done = run_here(
+        "ask", image, "q", "--model", f"replay:{recorded}", "--segmenter", "classical", "--out", tmp_path / "t",
+        "--mask", tmp_path / "m.png", "--json",
+    )  # fmt: skip
+    assert done.returncode == 74
+    assert json.loads(done.stdout)["result"]["kind"] == "mask"
+    assert json.loads(done.stdout)["mask"] is None
+    assert done.stderr.count("\n") == 1
+
+
+def test_options_without_effect_are_refused(recorded: Path, image: Path, run_here: Callable[..., Done]) -> None:
+    assert_refused(run_here("verify", recorded, "--study", image), "--replay")
+    assert_refused(run_here("doctor", "--coords", "absolute_px"), "--model")
+    assert_refused(run_here("ask", image, "q", "--model", "hf:"), "Unknown model")
+
+
+def test_a_recording_is_asked_in_the_coordinates_that_are_given(recorded: Path, image: Path, tmp_path: Path) -> None:
+    settings = AskSettings(coords="absolute_px", segmenter="classical")
+    found = ask(image, "q", model=f"replay:{recorded}", out=tmp_path / "t", settings=settings)
+    assert read_trace(found.trace).manifest.model["coords"] == "absolute_px"
+
+
+def test_without_a_command_the_help_is_readable(run_here: Callable[..., Done]) -> None:
+    done = run_here()
+    assert (done.returncode, done.stderr) == (2, "")
+    assert done.stdout.count("\n") > 10
+
+
+def test_a_damaged_trace_is_named_by_its_missing_file(
+    recorded: Path, tmp_path: Path, run_here: Callable[..., Done]
+) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "trace.jsonl").write_bytes((recorded / "trace.jsonl").read_bytes())
+    done = run_here("report", tmp_path / "t")
+    assert done.returncode == 1
+    assert "manifest.json" in done.stderr
+
+
+def test_a_trace_killed_before_its_first_event_is_intact_with_replay_too(
+    recorded: Path, tmp_path: Path, run_here: Callable[..., Done]
+) -> None:
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "manifest.json").write_bytes((recorded / "manifest.json").read_bytes())
+    (tmp_path / "t" / "trace.jsonl").touch()
+    assert run_here("verify", tmp_path / "t").returncode == 0
+    assert run_here("verify", tmp_path / "t", "--replay").returncode == 0
+
+
+def test_a_box_that_reaches_beyond_its_view_is_cut_and_said(image: Path, tmp_path: Path) -> None:
+    with StubServer(["<answer>box [500, 500, 600, 1500]</answer>"]) as stub:
+        found = ask(image, "q", model=stub.model_argument, out=tmp_path / "t", settings=AskSettings(tools="none"))
+    assert found.result is not None
+    assert found.result.box_xyxy is not None
+    assert found.result.box_xyxy[3] == 192
+    notes = [event.text for event in read_trace(found.trace).events if isinstance(event, NoteEvent)]
+    assert len(notes) == 1
+    assert "cut" in notes[0]
+    assert verify(found.trace).intact
+
+
+def test_the_result_has_what_the_readme_says(recorded: Path, image: Path, tmp_path: Path) -> None:
+    found = ask(image, "q", model=f"replay:{recorded}", out=tmp_path / "t", settings=AskSettings(segmenter="classical"))
+    assert (found.answer, found.stop, found.cited) == ("mask", StopReason.ANSWERED, ("E2",))
+    assert [entry.id for entry in found.evidence] == ["E1", "E2"]
+    assert found.confidence is None
+    assert found.trace == tmp_path / "t"
+
+
+def test_a_server_that_is_down_is_not_said_to_have_had_its_deadline(image: Path, tmp_path: Path) -> None:
+    with StubServer() as stub:
+        gone = stub.model_argument
+    found = ask(image, "q", model=gone, out=tmp_path / "t", settings=AskSettings(tools="none"))
+    assert found.outcome.failure is not None
+    assert "4 tries" in found.outcome.failure.text
+    assert "within" not in found.outcome.failure.text
+
+
+def test_a_folder_that_cannot_be_looked_into_is_wrong_input(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(OphiscopeError, match="Permission denied") as caught:
+        check_folder(tmp_path)
+    assert caught.value.exit_code == 2
+
+
+def _start(*arguments: str | Path) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "ophiscope", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # a shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+
+
+def test_ctrl_c_says_one_line(image: Path, tmp_path: Path) -> None:
+    with StubServer(faults=[Fault.HANG]) as stub:
+        running = _start("ask", image, "q", "--model", stub.model_argument, "--tools", "none", "--out", tmp_path / "t")
+        until = time.monotonic() + 60
+        while not stub.hits and time.monotonic() < until:
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+    assert running.returncode == 130
+    assert said.count("\n") == 1
+    assert "interrupted" in said
+
+
+def test_ctrl_c_before_a_trace_is_begun_says_so_too(
+    run_here: Callable[..., Done], image: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ask_command, "ask", interrupt)
+    done = run_here("ask", image, "q", "--json")
+    assert done.returncode == 130
+    assert json.loads(done.stdout) == {
+        "error": "Interrupted",
+        "message": "interrupted before there was anything to close",
+        "exit_code": 130,
+    }
+    assert done.stderr.count("\n") == 1
+
+
+def _run_in_shell(line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=100)
+
+
+def test_where_nobody_reads_the_exit_code_still_tells(recorded: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m ophiscope verify"
+    bad = tmp_path / "bad"
+    shutil.copytree(recorded, bad)
+    (bad / "x").touch()
+    for folder, code in ((recorded, 0), (bad, 1)):
+        done = _run_in_shell(f"{command} {folder} | true; exit ${{PIPESTATUS[0]}}")
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", "")
+    assert _run_in_shell(f"{command} {recorded} >&-").returncode == 0
+    assert _run_in_shell(f"{command} {tmp_path} 2>&-").returncode == 2
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_output_that_cannot_be_written_is_a_failed_disk(recorded: Path, tmp_path: Path) -> None:
+    command = f"{sys.executable} -m ophiscope verify"
+    full = _run_in_shell(f"{command} {recorded} --json >/dev/full")
+    assert full.returncode == 74
+    assert full.stderr.count("\n") == 1
+    assert "could not be written" in full.stderr
+    assert _run_in_shell(f"{command} {tmp_path} --json >/dev/full 2>&1").returncode == 2
+
+
+def test_a_damaged_checkpoint_is_wrong_input(tmp_path: Path, image: Path, run_here: Callable[..., Done]) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_tiny_checkpoint(folder, "qwen3_vl")
+    weights = folder / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:5000])
+    assert_refused(run_here("ask", image, "q", "--model", f"hf:{folder}"), "damaged")
+    weights.write_bytes(whole)
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["hidden_size"] *= 2
+    (folder / "config.json").write_text(json.dumps(config))
+    assert_refused(run_here("ask", image, "q", "--model", f"hf:{folder}"), "do not fit together")
+
+
+def test_the_demo_refuses_a_folder_that_holds_something(recorded: Path, run_here: Callable[..., Done]) -> None:
+    assert_refused(run_here("demo", "--out", recorded), "not empty")
+    assert_refused(run_here("demo", "--out", LONG), "File name too long")
