@@ -129,10 +129,11 @@ def test_a_checkpoint_with_random_weights_runs_to_an_orderly_end(
     write_tiny_checkpoint(tmp_path / "model", "qwen3_vl")
     Image.fromarray(np.full((64, 96, 3), 90, np.uint8)).save(tmp_path / "a.png")
     spec = f"hf:{tmp_path / 'model'}"
-    arguments = ["ask", str(tmp_path / "a.png"), "q", "--model", spec, "--tools", "zoom_in", "--max-turns", "2"]
+    arguments = ["ask", str(tmp_path / "a.png"), "q", "--model", spec, "--max-turns", "2"]
     assert run([*arguments, "--out", str(tmp_path / "t"), "--offline", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert said["stop"] in {"malformed", "max_turns", "context_full", "max_tokens"}
+    assert said["stop"] in {"malformed", "max_turns", "max_tokens"}
+    assert said["turns"] >= 1
     assert said["answer"] is None
     assert run(["verify", str(tmp_path / "t"), "--replay"]) == 0
 

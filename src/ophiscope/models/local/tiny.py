@@ -22,7 +22,7 @@ def build_tiny_tokenizer() -> Any:
     return tokenizer
 
 
-def build_tiny_config(family: str, *, hidden: int = 64, layers: int = 3, context: int = 4096) -> Any:
+def build_tiny_config(family: str, *, hidden: int = 64, layers: int = 3, context: int = 65536) -> Any:
     """A config of ``qwen2_5_vl`` or ``qwen3_vl`` that fits :func:`build_tiny_tokenizer`.
 
     Raises:

@@ -344,7 +344,7 @@ class Sampler:
 
     def _text_window(self, row: SegRow, linear: npt.NDArray[np.float64], px: int) -> tuple[float, float, float]:
         kind = self._rng.random()
-        if row.target in FINE_TARGETS and kind < 0.8:
+        if row.target in FINE_TARGETS and kind < (0.8 if self._wrong <= 0.2 else 0.3):
             side = px * self._spread(0.75, 1.5)
             centre = self._rng.uniform(-_CENTRE + side / 3, _CENTRE - side / 3, 2) if side < 250 else np.zeros(2)
         elif kind < 0.45 or row.modality in _VOLUMES:

@@ -23,7 +23,7 @@ from ophiscope.data.seg_pack import Split
 from ophiscope.recipes.nano_seg.data import BREAST, Batch, Pack, Sampler, breast_folds, read_pack, validation_images
 from ophiscope.tools.segmenters.nano_seg import NanoSegNet
 
-__all__ = ["Config", "compute_loss", "main", "train", "training_images"]
+__all__ = ["MIXES", "Config", "compute_loss", "main", "train", "training_images"]
 
 _LOG = logging.getLogger("ophiscope.recipes.nano_seg.train")
 _SHARES = {
@@ -58,7 +58,7 @@ _SHARES_BROAD = {
     "skin lesion": 0.04,
     "lung": 0.03,
 }
-_MIXES = {"polyp": _SHARES, "breast": _SHARES_BREAST, "broad": _SHARES_BROAD}
+MIXES = {"polyp": _SHARES, "breast": _SHARES_BREAST, "broad": _SHARES_BROAD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +90,8 @@ class Config:
     def __post_init__(self) -> None:
         if not 0 <= self.coarse_steps <= self.steps or self.batch < 1:
             raise ValueError(f"Config {self}: want 0 <= coarse_steps <= steps and batch >= 1.")
-        if self.mix not in _MIXES:
-            raise ValueError(f"mix={self.mix!r}; accepted are {', '.join(_MIXES)}.")
+        if self.mix not in MIXES:
+            raise ValueError(f"mix={self.mix!r}; accepted are {', '.join(MIXES)}.")
 
 
 def training_images(pack: Pack, breast: str) -> frozenset[str]:
@@ -179,7 +179,7 @@ def train(config: Config, pack: Pack, out: Path) -> NanoSegNet:
         optimizer.load_state_dict(state["optimizer"])
         first = state["step"]
     images = training_images(pack, config.breast)
-    sampler = Sampler(pack, images, config.seed * 1_000_003 + first, _MIXES[config.mix], wrong=config.wrong)
+    sampler = Sampler(pack, images, config.seed * 1_000_003 + first, MIXES[config.mix], wrong=config.wrong)
     forward = torch.compile(net) if config.compiled else net
     start_s, sums = time.monotonic(), [0.0, 0.0]
     for step in range(first, config.steps):
