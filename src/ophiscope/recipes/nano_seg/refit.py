@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the folder seg_pack")
     parser.add_argument("--checkpoint", type=Path, required=True)
     parser.add_argument("--to", type=Path, required=True, help="the checkpoint to write")
-    parser.add_argument("--samples", type=int, default=14_000)
+    parser.add_argument("--samples", type=int, default=6000)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     torch.set_num_threads(1)
