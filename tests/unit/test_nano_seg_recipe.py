@@ -19,8 +19,9 @@ from ophiscope.recipes.nano_seg.evaluate import (
     render_ellipse,
 )
 from ophiscope.recipes.nano_seg.export import compute_logistic
+from ophiscope.recipes.nano_seg.refit import Features, refit_presence
 from ophiscope.recipes.nano_seg.train import Config, compute_loss, compute_lr, train, training_images
-from ophiscope.tools.segmenters.nano_seg import TARGETS
+from ophiscope.tools.segmenters.nano_seg import TARGETS, NanoSegNet
 
 
 def _mask(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:
@@ -171,3 +172,17 @@ def test_a_stopped_run_goes_on_from_its_checkpoint(pack: Pack, tmp_path: Path) -
     assert (before["step"], after["step"]) == (2, 3)
     moved = (before["net"]["stem.weight"] - after["net"]["stem.weight"]).abs().max()
     assert 0 < float(moved) < 0.01, "one more step, not a fresh start"
+
+
+def test_the_refit_moves_the_presence_head_and_nothing_else() -> None:
+    torch.manual_seed(0)
+    net = NanoSegNet()
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    inputs = torch.randn(256, net.presence_head[0].in_features)
+    present = (inputs[:, 0] > 0).float()
+    refit_presence(net, Features(inputs, present), epochs=15)
+    with torch.no_grad():
+        right = ((net.presence_head(inputs)[:, 0] > 0) == (present > 0.5)).float().mean()
+    assert float(right) > 0.9
+    moved = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {key for key in before if key.startswith("presence_head.")}

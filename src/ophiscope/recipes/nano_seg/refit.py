@@ -58,7 +58,9 @@ def refit_presence(net: NanoSegNet, features: Features, *, epochs: int = 40, see
         for group in optimizer.param_groups:
             group["lr"] = 1e-3 * (1 - epoch / epochs)
         losses = []
-        for picked in torch.randperm(count, generator=generator).split(128):
+        order = torch.randperm(count, generator=generator)
+        for first in range(0, count, 128):
+            picked = order[first : first + 128]
             logits = head(features.x_N_C[picked])[:, 0]
             loss = functional.binary_cross_entropy_with_logits(logits, features.present_N[picked])
             optimizer.zero_grad()
