@@ -116,6 +116,8 @@ class ToolCode(StrEnum):
     BUDGET = "budget"
     REPEATED_CALL = "repeated_call"
     TOOL_FAILED = "tool_failed"
+    BAD_ANSWER = "bad_answer"
+    """An answer that is none of the options; no call at all."""
 
 
 class ToolError(OphiscopeError):

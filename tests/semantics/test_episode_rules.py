@@ -119,6 +119,17 @@ def test_an_unknown_citation_is_refused_once_then_malformed() -> None:
     ]
 
 
+def test_an_answer_that_is_no_option_is_refused_once_then_malformed() -> None:
+    case = Case((build_colour_study("S1"),), "Where is it bright?", ("left", "right"))
+    mended = play(["<answer>yes</answer>", "<answer>B</answer>"], case)
+    assert mended.outcome.answer is not None
+    assert mended.outcome.answer.text == "right"
+    assert [event.code for event in mended.trace.events if event.event == "refusal"] == ["bad_answer"]
+    stubborn = play(["<answer>upper</answer>", "<answer>upper</answer>"], case)
+    assert (stubborn.outcome.stop, stubborn.outcome.answer) == (StopReason.MALFORMED, None)
+    assert play(["<answer>cannot tell</answer>"], case).outcome.stop is StopReason.ANSWERED
+
+
 def test_a_mask_answer_names_an_evidence_with_a_mask() -> None:
     ran = play([SEGMENT, "<answer>mask [E1]</answer>"])
     assert ran.outcome.result is not None

@@ -43,8 +43,8 @@ def compute_answer(text: str, known: Known, profile: Profile) -> Answered:
         profile: How the model writes places.
 
     Raises:
-        ToolError: If it cites or uses evidence or a view that there is not, a mask where there is none, or a place
-            outside its view; the text tells the model what there is.
+        ToolError: If there are options and it is none of them; if it cites or uses evidence or a view that there is
+            not, or a mask where there is none; or if its place lies outside its view. The text says what there is.
     """
     parsed = parse_answer(text, known.options)
     unknown = [name for name in parsed.citations if name not in known.evidence]
@@ -52,6 +52,10 @@ def compute_answer(text: str, known: Known, profile: Profile) -> Answered:
         listed = ", ".join(known.evidence) or "none yet"
         said = f"There is no evidence {', '.join(unknown)}. Evidence so far: {listed}."
         raise ToolError(ToolCode.UNKNOWN_EVIDENCE, said)
+    if known.options and parsed.kind not in (ResultKind.OPTION, ResultKind.INSUFFICIENT):
+        listed = " | ".join(known.options)
+        said = f"The answer must be one of the options ({listed}), or cannot tell."
+        raise ToolError(ToolCode.BAD_ANSWER, said)
     notes: tuple[str, ...] = ()
     if parsed.evidence is not None:
         result = _from_evidence(parsed, known)

@@ -59,6 +59,7 @@ _STOPPED_AT = {
     ToolCode.BUDGET: CallStage.IN_RANGE,
     ToolCode.REPEATED_CALL: CallStage.IN_RANGE,
     ToolCode.TOOL_FAILED: CallStage.IN_RANGE,
+    ToolCode.BAD_ANSWER: CallStage.ATTEMPTED,
 }
 
 
