@@ -73,8 +73,7 @@ def encode_messages(
     ids = np.asarray(tokenized.token_ids, np.int64)
     loss = _without_turns(np.asarray(tokenized.loss_mask, bool), unlearned_turns)
     views = tuple(span.view.picture.pixels_H_W_3 for span in tokenized.image_spans)
-    grids = pack_views(views, layout).grids
-    spans = [ImageSpan(span.start, grid) for span, grid in zip(tokenized.image_spans, grids, strict=True)]
+    spans = [ImageSpan(span.start, layout.grid(span.view.picture.frame.size_wh)) for span in tokenized.image_spans]
     positions = compute_positions(len(ids), spans, merge=layout.merge).ids_3_T
     return Example(ids, loss, _mark_boxes(ids, loss, *box_ids), positions, views)
 

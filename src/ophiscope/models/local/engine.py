@@ -23,7 +23,7 @@ from ophiscope.core.view import Picture, View
 from ophiscope.errors import ModelFailed
 from ophiscope.models.local.cache import KVBatch, Prefix
 from ophiscope.models.local.forward import TokenBatch, compute_logits, embed_tokens, run_decoder
-from ophiscope.models.local.packing import Grid, PatchLayout, pack_views
+from ophiscope.models.local.packing import PatchLayout, pack_views
 from ophiscope.models.local.positions import ImageSpan, compute_positions
 from ophiscope.models.local.sampling import Choice, choose_token, forbid, seeded_generator
 from ophiscope.models.local.tokens import TextCodec
@@ -330,11 +330,7 @@ class LocalModel:
 
 
 def _image_spans(prompt: Tokenized, layout: PatchLayout) -> tuple[ImageSpan, ...]:
-    def grid(view: View) -> Grid:
-        w, h = view.picture.frame.size_wh
-        return Grid(1, h // layout.patch, w // layout.patch)
-
-    return tuple(ImageSpan(span.start, grid(span.view)) for span in prompt.image_spans)
+    return tuple(ImageSpan(span.start, layout.grid(span.view.picture.frame.size_wh)) for span in prompt.image_spans)
 
 
 def _hash_pixels(picture: Picture) -> bytes:

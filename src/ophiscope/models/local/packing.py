@@ -60,8 +60,8 @@ class PatchLayout:
         """Numbers in one flattened patch."""
         return 3 * self.temporal_patch * self.patch**2
 
-    def image_tokens(self, size_wh: tuple[int, int]) -> int:
-        """Visual tokens of a view of ``size_wh`` pixels.
+    def grid(self, size_wh: tuple[int, int]) -> Grid:
+        """Patches of a still view of ``size_wh`` pixels.
 
         Raises:
             ValueError: If a side is not a positive multiple of :attr:`unit_px`.
@@ -72,7 +72,15 @@ class PatchLayout:
                 f"A view of {w}x{h} px cannot be packed: its sides must be positive multiples of {self.unit_px} px "
                 f"({self.merge} patches of {self.patch} px)."
             )
-        return (w // self.unit_px) * (h // self.unit_px)
+        return Grid(1, h // self.patch, w // self.patch)
+
+    def image_tokens(self, size_wh: tuple[int, int]) -> int:
+        """Visual tokens of a view of ``size_wh`` pixels.
+
+        Raises:
+            ValueError: As :meth:`grid`.
+        """
+        return self.grid(size_wh).patches // self.merge**2
 
 
 def pack_view(pixels_H_W_3: NDArray[np.uint8], layout: PatchLayout) -> tuple[NDArray[np.float32], Grid]:
@@ -91,10 +99,9 @@ def pack_view(pixels_H_W_3: NDArray[np.uint8], layout: PatchLayout) -> tuple[NDA
     if pixels_H_W_3.dtype != np.uint8 or pixels_H_W_3.ndim != 3 or pixels_H_W_3.shape[2] != 3:
         raise ValueError(f"A view must be uint8 (height, width, 3); got {pixels_H_W_3.dtype} {pixels_H_W_3.shape}.")
     height, width = pixels_H_W_3.shape[:2]
-    layout.image_tokens((width, height))
+    grid = layout.grid((width, height))
     mean_3, std_3 = np.array(layout.mean, dtype=np.float32), np.array(layout.std, dtype=np.float32)
     normal_H_W_3 = (pixels_H_W_3.astype(np.float32) / np.float32(255) - mean_3) / std_3
-    grid = Grid(1, height // layout.patch, width // layout.patch)
     cut = normal_H_W_3.reshape(
         grid.h // layout.merge, layout.merge, layout.patch, grid.w // layout.merge, layout.merge, layout.patch, 3
     )

@@ -1,23 +1,111 @@
-"""Dense targets beside the trajectories: the vision tower goes on saying what is at each visual token.
+"""Dense targets: read-out heads, labelled views and their losses, for the vision stage and beside trajectories.
 
-Without it the tower forgets fine patterns while the first answers are still guesses, and relearns them from one word
-an episode.
+Without them beside the trajectories the tower forgets fine patterns while the first answers are still guesses, and
+relearns them from one word an episode.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
+from ophiscope.data.seg_pack import Annotation, Split, read_mask, read_picture, read_rows
 from ophiscope.models.local.packing import pack_views
 from ophiscope.models.local.vision import encode_images
-from ophiscope.recipes.nano.pretrain_vision import DenseViews, Heads, compute_loss
 from ophiscope.recipes.nano.shape import LAYOUT, NANO_SHAPE
-from ophiscope.recipes.nano.vision_data import DenseView
+from ophiscope.recipes.nano.vision_data import (
+    DETAILS,
+    MODALITIES,
+    ORGANS,
+    REAL_TARGETS,
+    DenseView,
+    draw_dense_views,
+    draw_real_views,
+)
 
-__all__ = ["DenseTeacher"]
+__all__ = ["DenseTeacher", "DenseViews", "Heads", "compute_dense_losses"]
+
+
+class Heads(nn.Module):
+    """Linear read-outs of a visual token."""
+
+    def __init__(self, hidden: int) -> None:
+        super().__init__()
+        self.organ = nn.Linear(hidden, len(ORGANS))
+        self.detail = nn.Linear(hidden, len(DETAILS))
+        self.centre = nn.Linear(hidden, 1)
+        self.box = nn.Linear(hidden, 4)
+        self.cover = nn.Linear(hidden, len(REAL_TARGETS))
+        self.modality = nn.Linear(hidden, len(MODALITIES))
+
+
+class DenseViews(torch.utils.data.IterableDataset[list[DenseView]]):
+    """Batches of one grid each, drawn in a worker process."""
+
+    def __init__(self, seed: int, batch: int, data: Path | None) -> None:
+        self._seed, self._batch, self._data = seed, batch, data
+
+    def __iter__(self) -> Iterator[list[DenseView]]:
+        phantoms = draw_dense_views(self._seed)
+        real = self._real()
+        waiting: dict[tuple[int, ...], list[DenseView]] = {}
+        count = 0
+        while True:
+            for view in (next(phantoms) for _ in range(self._batch)):
+                group = waiting.setdefault(view.pixels_H_W_3.shape, [])
+                group.append(view)
+                if len(group) == self._batch:
+                    yield waiting.pop(view.pixels_H_W_3.shape)
+                    count += 1
+                    if real is not None and count % 4 == 0:
+                        yield [next(real) for _ in range(self._batch)]
+
+    def _real(self) -> Iterator[DenseView] | None:
+        """Views of real pictures; None without a data folder."""
+        if self._data is None:
+            return None
+        rows = [row for row in read_rows(self._data) if row.split is Split.TRAIN and row.annotation is Annotation.HUMAN]
+        pictures = {row.image: read_picture(self._data, row.image) for row in rows}
+        masks = {row.mask: read_mask(self._data, row.mask) for row in rows}
+        return draw_real_views(self._seed, rows, pictures, masks)
+
+
+def _compute_losses(tokens_M_D: Tensor, heads: Heads, views: list[DenseView]) -> dict[str, Tensor]:
+    """Loss parts of one batch; parts without a label are left out."""
+
+    def stack(name: str) -> Tensor:
+        return torch.from_numpy(np.concatenate([getattr(view, name) for view in views]))
+
+    losses: dict[str, Tensor] = {}
+    per_view = tokens_M_D.view(len(views), -1, tokens_M_D.shape[-1])
+    modality = torch.tensor([view.modality for view in views])
+    losses["modality"] = 0.3 * functional.cross_entropy(heads.modality(per_view.mean(1)), modality)
+    organ, detail, centre = stack("organ_M"), stack("detail_M"), stack("centre_M")
+    if (organ >= 0).any():
+        losses["organ"] = 0.5 * functional.cross_entropy(heads.organ(tokens_M_D), organ)
+        losses["detail"] = functional.cross_entropy(heads.detail(tokens_M_D), detail)
+        hit = heads.centre(tokens_M_D)[:, 0]
+        losses["centre"] = 2 * functional.binary_cross_entropy_with_logits(hit, centre, pos_weight=torch.tensor(4.0))
+        box = stack("box_M_4")
+        known = ~box[:, 0].isnan()
+        if known.any():
+            losses["box"] = 6 * functional.l1_loss(heads.box(tokens_M_D[known]).sigmoid(), box[known])
+    cover = stack("cover_M_R")
+    known = ~cover.isnan()
+    if known.any():
+        losses["cover"] = functional.binary_cross_entropy_with_logits(heads.cover(tokens_M_D)[known], cover[known])
+    return losses
+
+
+def compute_dense_losses(visual: Any, heads: Heads, views: list[DenseView]) -> dict[str, Tensor]:
+    """Loss parts of one batch of views of one size under the tower ``visual``; parts without a label are left out."""
+    packed = pack_views([view.pixels_H_W_3 for view in views], LAYOUT)
+    tokens = encode_images(visual, torch.from_numpy(packed.patches_N_P), packed.grids).tokens_M_D
+    return _compute_losses(tokens, heads, views)
 
 
 class DenseTeacher:
@@ -42,10 +130,7 @@ class DenseTeacher:
 
     def compute(self, visual: Any) -> Tensor:
         """Loss of the next views under ``visual``; its gradient reaches the tower and the heads."""
-        views = next(self._views)
-        packed = pack_views([view.pixels_H_W_3 for view in views], LAYOUT)
-        tokens = encode_images(visual, torch.from_numpy(packed.patches_N_P), packed.grids).tokens_M_D
-        return torch.stack(list(compute_loss(tokens, self._heads, views).values())).sum()
+        return torch.stack(list(compute_dense_losses(visual, self._heads, next(self._views)).values())).sum()
 
     def step(self) -> None:
         """One update of the heads; the tower belongs to the trainer's optimizers."""

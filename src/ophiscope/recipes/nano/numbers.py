@@ -21,7 +21,7 @@ def init_number_rows(model: Any, zero_id: int, *, seed: int) -> None:
     """Overwrite the embedding rows of 0..1000.
 
     Args:
-        model: Whose ``get_input_embeddings`` rows are written.
+        model: Whose embedding rows are written.
         zero_id: Id of the number 0; the others follow.
         seed: Of the rotation.
     """
@@ -29,9 +29,8 @@ def init_number_rows(model: Any, zero_id: int, *, seed: int) -> None:
     lengths = _LONGEST * (_SHORTEST / _LONGEST) ** (torch.arange(_WAVES) / (_WAVES - 1))
     turns = 2 * math.pi * torch.arange(GREATEST_NUMBER + 1)[:, None] / lengths
     waves = torch.cat([turns.sin(), turns.cos()], dim=1)
-    rotation = torch.linalg.qr(torch.randn(weight.shape[1], 2 * _WAVES, generator=torch.Generator().manual_seed(seed)))[
-        0
-    ]
+    draws = torch.randn(weight.shape[1], 2 * _WAVES, generator=torch.Generator().manual_seed(seed))
+    rotation = torch.linalg.qr(draws)[0]
     rows = waves @ rotation.T
     with torch.no_grad():
         others = weight[zero_id + GREATEST_NUMBER + 1 :].norm(dim=1).mean()

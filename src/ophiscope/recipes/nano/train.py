@@ -26,6 +26,7 @@ from ophiscope.recipes.nano.numbers import init_number_rows
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.real_tasks import REAL_THOUGHTS
 from ophiscope.recipes.nano.shape import NANO_SHAPE
+from ophiscope.recipes.nano.state import resume_state, write_state
 from ophiscope.recipes.nano.stream import Batches
 from ophiscope.recipes.nano.tasks import draw_phantom_task, draw_real_task, read_real_pictures, write_trajectory
 from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER, train_tokenizer
@@ -67,7 +68,7 @@ def main() -> None:
     elif args.vision is not None:
         model.model.visual.load_state_dict(torch.load(args.vision, weights_only=True)["visual"])
     optimizers = build_optimizers([("model", model)], lr=args.lr)
-    start = _resume(args.out, model, optimizers)
+    start = resume_state(args.out, {"model": model}, optimizers)
     _train(args, model, codec, optimizers, start=start)
 
 
@@ -110,7 +111,7 @@ def _train(
             )
             seen, dense = [], []
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == args.steps:
-            _save(args.out, step + 1, model, optimizers)
+            write_state(args.out, {"model": model}, optimizers, step=step + 1)
             write_checkpoint(args.out, model, codec.tokenizer, half=True)
 
 
@@ -132,28 +133,6 @@ def _share(step: int, steps: int) -> float:
 def _width(step: int, steps: int) -> float:
     """Width of the coordinate target: wide while a box is only roughly right, narrow in the end."""
     return 8.0 + 16.0 * max(0.0, 1.0 - step / (0.7 * steps))
-
-
-def _save(out: Path, step: int, model: Any, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    """Keep the whole state; a half-written file never has its final name."""
-    state = {
-        "step": step,
-        "model": model.state_dict(),
-        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
-    }
-    torch.save(state, out / "state.part")
-    (out / "state.part").replace(out / "state.pt")
-
-
-def _resume(out: Path, model: Any, optimizers: Sequence[torch.optim.Optimizer]) -> int:
-    """Load the last state into ``model`` and ``optimizers``; returns its step, 0 where there is none."""
-    if not (out / "state.pt").exists():
-        return 0
-    state = torch.load(out / "state.pt", weights_only=True)
-    model.load_state_dict(state["model"])
-    for optimizer, saved in zip(optimizers, state["optimizers"], strict=True):
-        optimizer.load_state_dict(saved)
-    return int(state["step"])
 
 
 if __name__ == "__main__":
