@@ -10,14 +10,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cli_runs import Done
 from episode_cases import SEGMENT, ZOOM
-from ophiscope.apps.cli import run
 from ophiscope.ledger.read import read_trace
 from ophiscope.ledger.verify import verify
 from stub_openai import Fault, StubServer
@@ -36,24 +35,6 @@ def run_cli(*arguments: str | Path, environment: dict[str, str] | None = None) -
         timeout=100,
         check=False,
     )
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def run_here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    """``ophiscope ...`` in this process: the same entry, without the second that a new one takes to import."""
-
-    def call(*arguments: str | Path) -> Done:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -9,17 +9,16 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from cli_runs import Done
 from episode_cases import SEGMENT, ZOOM
 from ophiscope import ask
 from ophiscope.agent.ask import AskSettings, check_folder
 from ophiscope.apps import ask_command
-from ophiscope.apps.cli import run
 from ophiscope.core.trace import NoteEvent, StopReason
 from ophiscope.errors import DiskFailed, OphiscopeError
 from ophiscope.ledger.read import read_trace
@@ -28,22 +27,6 @@ from ophiscope.models.local.tiny import write_tiny_checkpoint
 from stub_openai import Fault, StubServer
 
 LONG = "x" * 300
-
-
-class Done(NamedTuple):
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-@pytest.fixture
-def run_here(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
-    def call(*arguments: str | Path) -> Done:
-        capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
-        return Done(code, *capsys.readouterr())
-
-    return call
 
 
 @pytest.fixture(scope="module")

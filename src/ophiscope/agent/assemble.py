@@ -18,7 +18,7 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, FinishReason, ModelCard, Reply
 from ophiscope.core.framing import ViewPolicy
 from ophiscope.core.trace import Manifest, ReplyEvent
-from ophiscope.errors import CheckFailed, OphiscopeError, WrongInput
+from ophiscope.errors import CheckFailed, WrongInput
 from ophiscope.ledger.read import read_trace
 from ophiscope.models.address import build_server_card, is_loopback, parse_server_name
 from ophiscope.models.replay import ReplayModel
@@ -92,16 +92,7 @@ def _load_local(spec: str, coords: str | None, offline: bool) -> ChatModel:
             f"The model {spec!r} needs {error.name}, which is not installed; install ophiscope[local], "
             "or use --model openai:BASE_URL#NAME."
         ) from error
-    try:
-        return load_local(spec, coords=coords, offline=offline)
-    except OphiscopeError:
-        raise
-    except OSError as error:
-        raise WrongInput(f"The files of the model {spec!r} cannot be read: {error.strerror or error}.") from error
-    except Exception as error:
-        # a cut download, or weights and config.json of two models: the libraries that read them share no base class
-        why = " ".join(f"{type(error).__name__}: {error}".split())[:160]
-        raise WrongInput(f"The files of the model {spec!r} are damaged or do not fit together ({why}).") from error
+    return load_local(spec, coords=coords, offline=offline)
 
 
 @lru_cache(maxsize=2)

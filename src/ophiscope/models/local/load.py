@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ophiscope.core.chat import ModelCard
-from ophiscope.errors import WrongInput
+from ophiscope.errors import OphiscopeError, WrongInput
 from ophiscope.models.local.engine import LocalModel, LocalParts
 from ophiscope.models.local.nano import NANO_VIEW_PX
 from ophiscope.models.local.packing import PatchLayout
@@ -85,8 +85,21 @@ def load_local(spec: str, *, coords: str | None = None, offline: bool = False, d
         device: Where it computes; on a CPU in float32, elsewhere in bfloat16.
 
     Raises:
-        WrongInput: If there is no such checkpoint, or it is not one that we run.
+        WrongInput: If there is no such checkpoint, it is not one that we run, or its files are damaged.
     """
+    try:
+        return _load(spec, coords, offline=offline, device=device)
+    except OphiscopeError:
+        raise
+    except OSError as error:
+        raise WrongInput(f"The files of the model {spec!r} cannot be read: {error.strerror or error}.") from error
+    except Exception as error:
+        # a cut download, or weights and config.json of two models: the libraries that read them share no base class
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:160]
+        raise WrongInput(f"The files of the model {spec!r} are damaged or do not fit together ({why}).") from error
+
+
+def _load(spec: str, coords: str | None, *, offline: bool, device: str) -> LocalModel:
     if spec == "nano":
         return _assemble("nano", NANO_DIR, load_nano_model(NANO_DIR).to(device), coords)
     name = spec.removeprefix("hf:")
