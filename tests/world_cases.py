@@ -111,8 +111,15 @@ def change_answer(lesion: Lesion) -> Lesion:
 
 
 def build_twin(world: World) -> World:
-    """The same world in which every lesion has another answer."""
-    return replace(world, lesions=tuple(change_answer(lesion) for lesion in world.lesions))
+    """The same world in which every lesion has another answer, and every cyst is a striped lesion."""
+    lesions = tuple(change_answer(lesion) for lesion in world.lesions)
+    return replace(world, lesions=lesions + tuple(fill_cyst(cyst) for cyst in world.cysts), cysts=())
+
+
+def fill_cyst(cyst: Lesion) -> Lesion:
+    """The lesion that a cyst is taken for: alike from afar, with stripes instead of a core."""
+    stripes = {"pattern": Pattern.STRIPED, "fine_px": min(cyst.blob.radii_xy) / 4, "dots_xy": ()}
+    return replace(cyst, detail=Detail.PATTERN, amplitude=-cyst.amplitude / 1.6 * 0.75, **stripes)
 
 
 def build_overview(world: World) -> Frame:

@@ -3,7 +3,6 @@
 import itertools
 import json
 import random
-import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from ophiscope.core.action import Answer, Call, Malformed
 from ophiscope.protocol.grammar import MAX_CALL_CHARS, parse_reply, render_answer, render_call
+from timing import least_seconds
 
 _PIECES = st.sampled_from(
     [
@@ -172,31 +172,23 @@ _BAD_CASES = {
 }
 
 
-def _seconds(text: str) -> float:
-    """Least processor time of a few runs: other processes on the machine do not count."""
-
-    def once() -> float:
-        start = time.thread_time()
-        parse_reply(text)
-        return time.thread_time() - start
-
-    return min(once() for _ in range(5))
-
-
 @pytest.mark.parametrize("unit", _BAD_CASES.values(), ids=_BAD_CASES)
 @pytest.mark.parametrize("start", ["", "<think>", "<answer>", "<tool_call>", '<tool_call>{"name": "'])
 def test_time_is_linear(start, unit):
     small, large = (start + unit * (size // len(unit)) for size in (100_000, 1_000_000))
-    seconds = _seconds(small)
+    seconds = least_seconds(lambda: parse_reply(small), tries=5)
+    if seconds > 0.010:
+        seconds = least_seconds(lambda: parse_reply(small), enough=0.010)
     assert seconds <= 0.010
     # Ten times the text in at most twelve times the time. Below 2 ms caches and other processes shift the ratio, so
     # that is the least base; time that grew with the square would be far over.
-    assert _seconds(large) <= 12 * max(seconds, 0.002)
+    bound = 12 * max(seconds, 0.002)
+    assert least_seconds(lambda: parse_reply(large), enough=bound) <= bound
 
 
 def test_longest_call_is_bounded_in_time_whatever_it_holds():
     noise = random.Random(7)
     for alphabet in ("[]", '{}":,1', '"\\', "01", "[{"):
         body = "".join(noise.choice(alphabet) for _ in range(MAX_CALL_CHARS - 40))
-        assert _seconds("<tool_call>" + body + "</tool_call>") <= 0.010
-        assert _seconds('<tool_call>{"a":[' + body) <= 0.010
+        for text in ("<tool_call>" + body + "</tool_call>", '<tool_call>{"a":[' + body):
+            assert least_seconds(lambda text=text: parse_reply(text), enough=0.010) <= 0.010

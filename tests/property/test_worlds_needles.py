@@ -5,6 +5,7 @@ import pytest
 
 from ophiscope.core.frame import Frame
 from ophiscope.core.window import Window
+from ophiscope.worlds.anatomy import SMALL_ORGANS
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
 from ophiscope.worlds.world import Detail, Lesion, Look, World
 from world_cases import build_overview, build_twin, build_zoom, show
@@ -32,7 +33,7 @@ def test_the_overview_hides_what_a_zoom_shows(needle: Needle) -> None:
         world = draw_world(seed, Recipe(needle))
         twin = build_twin(world)
         overview = build_overview(world)
-        lesion = world.lesions[0]
+        lesion = world.spots[0]
         difference = compare(world, twin, overview)
         hidden = cut(difference, lesion, overview)
         shown = compare(world, twin, build_zoom(world, lesion.box_xyxy))
@@ -67,11 +68,12 @@ def test_the_default_window_hides_at_every_size_what_another_shows() -> None:
 def test_needles_have_the_shape_that_their_names_promise() -> None:
     for seed in range(60):
         small = draw_world(seed, Recipe(Needle.L2))
-        assert small.lesions
-        assert {lesion.organ for lesion in small.lesions}.isdisjoint({""})
-        for lesion in small.lesions:
+        assert {spot.organ for spot in small.spots} == {organ.name for organ in small.organs} & {*SMALL_ORGANS}
+        for lesion in small.spots:
             assert 0.01 <= 2 * min(lesion.blob.radii_xy) / small.size_wh[0] <= 0.0265
+        assert draw_world(seed, Recipe(Needle.L1)).lesions
         alike = draw_world(seed, Recipe(Needle.L3))
+        assert len(alike.lesions) >= 2
         assert len({lesion.detail for lesion in alike.lesions}) <= 1
         windowed = draw_world(seed, Recipe(Needle.W))
         assert len(windowed.lesions) == 1

@@ -15,7 +15,6 @@ from ophiscope.core.frame import Frame
 from ophiscope.core.region import Box, clip_box
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
-from ophiscope.worlds.anatomy import SMALL_ORGANS
 from ophiscope.worlds.draw import Needle
 from ophiscope.worlds.pick import pick
 from ophiscope.worlds.world import Detail, Lesion, Look, Margin, Pattern, World
@@ -92,14 +91,14 @@ def pose_question(rng: np.random.Generator, world: World, study: Study, needle: 
     options = _draw_options(rng, ask, text)
     if options and kind is not ResultKind.INSUFFICIENT:
         kind = ResultKind.OPTION
-    lesions = _asked_lesions(world, ask)
+    lesions = _asked_spots(world, ask)
     boxes = tuple(_root_box(study.frame, lesion) for lesion in lesions)
     key = AnswerKey(
         kind=kind,
         text=text,
         evidence_boxes=boxes if needle is not Needle.PLAIN or ask.kind in (AskKind.OUTLINE, AskKind.SHARE) else (),
         needed_tools=_needed_tools(ask, needle),
-        least_calls=_least_calls(world, ask, needle, len(lesions)),
+        least_calls=_least_calls(world, ask, needle),
         group=needle.value if needle is not Needle.PLAIN else ask.kind.value,
     )
     return Posed(Case((study,), words, options), ask, key)
@@ -107,15 +106,14 @@ def pose_question(rng: np.random.Generator, world: World, study: Study, needle: 
 
 def _draw_ask(rng: np.random.Generator, world: World, needle: Needle) -> Ask:
     seen = world.lesions
-    detail = seen[0].detail if seen else Detail.PATTERN
     if needle is Needle.W:
-        return Ask(AskKind.DETAIL_IN_ORGAN, detail, organ=seen[0].organ)
+        return Ask(AskKind.DETAIL_IN_ORGAN, seen[0].detail, organ=seen[0].organ)
     if needle is Needle.L2:
         return _draw_organ_ask(rng, world)
     if needle is Needle.L1:
-        return Ask(AskKind.DETAIL, detail, selector=_draw_selector(rng, seen))
+        return Ask(AskKind.DETAIL, seen[0].detail, selector=_draw_selector(rng, seen))
     if needle is Needle.L3:
-        return _draw_search_ask(rng, seen, detail)
+        return _draw_search_ask(rng, seen, seen[0].detail)
     return _draw_plain_ask(rng, world)
 
 
@@ -124,7 +122,7 @@ def _draw_search_ask(rng: np.random.Generator, lesions: tuple[Lesion, ...], deta
     shown = {lesion.answer for lesion in lesions}
     absent = tuple(word for word in _WORDS[detail] if word not in shown)
     kind = pick(rng, (AskKind.ANY_WITH, AskKind.COUNT_WITH, AskKind.WHERE_WITH))
-    if kind is AskKind.ANY_WITH and absent and shown:
+    if kind is AskKind.ANY_WITH and absent:
         return Ask(kind, detail, pick(rng, absent if rng.uniform() < 0.5 else tuple(sorted(shown))))
     sole = tuple(sorted(word for word in shown if sum(lesion.answer == word for lesion in lesions) == 1))
     if kind is AskKind.WHERE_WITH and sole:
@@ -133,17 +131,15 @@ def _draw_search_ask(rng: np.random.Generator, lesions: tuple[Lesion, ...], deta
 
 
 def _draw_organ_ask(rng: np.random.Generator, world: World) -> Ask:
-    hosts = [organ.name for organ in world.organs if organ.name in SMALL_ORGANS]
-    full = {lesion.organ: lesion for lesion in world.lesions}
-    if rng.uniform() < 0.65:
+    """Mostly the detail of a lesion; whether a spot is one; and now and then the detail of a lesion that is none."""
+    chance = rng.uniform()
+    if chance < 0.6 and world.lesions:
         lesion = pick(rng, world.lesions)
         return Ask(AskKind.DETAIL_IN_ORGAN, lesion.detail, organ=lesion.organ)
-    organ = pick(rng, hosts)
-    if rng.uniform() < 0.25 and organ not in full:
-        return Ask(AskKind.DETAIL_IN_ORGAN, Detail.PATTERN, organ=organ)
-    if rng.uniform() < 0.5:
-        organ = pick(rng, tuple(full))
-    return Ask(AskKind.LESION_IN_ORGAN, organ=organ)
+    if chance < 0.7 and world.cysts:
+        detail = pick(rng, (Detail.PATTERN, Detail.CALCIFICATIONS))
+        return Ask(AskKind.DETAIL_IN_ORGAN, detail, organ=pick(rng, world.cysts).organ)
+    return Ask(AskKind.LESION_IN_ORGAN, organ=pick(rng, world.spots).organ)
 
 
 def _draw_plain_ask(rng: np.random.Generator, world: World) -> Ask:
@@ -281,6 +277,11 @@ def _asked_lesions(world: World, ask: Ask) -> list[Lesion]:
     return lesions if not ask.selector else [_select(lesions, ask.selector)]
 
 
+def _asked_spots(world: World, ask: Ask) -> list[Lesion]:
+    """Where to look for the answer: the lesions that are asked about, or the cyst that is taken for one."""
+    return _asked_lesions(world, ask) or [cyst for cyst in world.cysts if cyst.organ == ask.organ]
+
+
 def _select(lesions: list[Lesion], selector: str) -> Lesion:
     """The lesion that ``selector`` means."""
     keys = {
@@ -302,12 +303,12 @@ def _needed_tools(ask: Ask, needle: Needle) -> tuple[str, ...]:
     return {AskKind.OUTLINE: ("segment_box",), AskKind.SHARE: ("segment_box", "measure")}.get(ask.kind, ())
 
 
-def _least_calls(world: World, ask: Ask, needle: Needle, asked: int) -> int:
+def _least_calls(world: World, ask: Ask, needle: Needle) -> int:
     if needle is Needle.L3:
         fits = sum(lesion.answer == ask.wanted for lesion in world.lesions)
-        return asked if ask.kind is AskKind.COUNT_WITH or not fits else 1
+        return len(world.lesions) if ask.kind is AskKind.COUNT_WITH or not fits else 1
     if needle is Needle.L2:
-        return 2 if ask.kind is AskKind.DETAIL_IN_ORGAN and asked else 1
+        return 2
     return len(_needed_tools(ask, needle))
 
 

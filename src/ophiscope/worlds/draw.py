@@ -78,10 +78,13 @@ class _Spot(NamedTuple):
 
 _HIDING_WINDOWS = {"lung": Window(40, 400), "soft": Window(-650, 900), "MR": Window(180, 360)}
 """Defaults of W worlds: what they clip lies beyond them by more than noise and shading can bridge."""
-_LESION_COUNTS = {Needle.L1: (1, 2), Needle.L2: (1, 4), Needle.L3: (2, 4), Needle.PLAIN: (0, 4)}
+_LESION_COUNTS = {Needle.L1: (1, 2), Needle.L3: (2, 4), Needle.PLAIN: (0, 4)}
 _NO_HOSTS = ("spine", "right lung", "left lung", "lumen", "right ventricle", "left ventricle")
 """Organs that hold no lesion unless it is hidden by the window."""
-_TRIES = 60
+_TRIES = 600
+_PALE = 90.0
+"""CT organs of a greater level hold darker lesions: brighter ones would leave the default window."""
+_VARIED = (Detail.PATTERN, Detail.MARGIN, Detail.CALCIFICATIONS)
 
 
 def draw_world(seed: int, recipe: Recipe) -> World:
@@ -90,7 +93,7 @@ def draw_world(seed: int, recipe: Recipe) -> World:
     look = recipe.look or pick(rng, _looks(recipe.needle))
     style = STYLES[look]
     scene = pick(rng, style.scenes)
-    if recipe.needle is Needle.L2 and look is Look.MR:
+    if recipe.needle in (Needle.L2, Needle.W) and look is Look.MR:
         scene = "abdomen"
     size_wh = _draw_size(rng, recipe)
     organs = draw_organs(rng, scene, style, size_wh)
@@ -138,14 +141,11 @@ def _unit(world: World) -> float:
 def _with_lesions(rng: np.random.Generator, world: World, recipe: Recipe) -> World:
     if recipe.needle is Needle.W:
         return _with_hidden(rng, world, recipe)
+    if recipe.needle is Needle.L2:
+        return _with_small(rng, world, recipe)
     low, high = recipe.lesion_count or _LESION_COUNTS[recipe.needle]
     count = int(rng.integers(low, high + 1))
-    if recipe.needle is Needle.L2:
-        hosts = [organ for organ in world.organs if organ.name in SMALL_ORGANS]
-        order = rng.permutation(len(hosts))[:count]
-        small = tuple(_draw_small(rng, world, recipe, hosts[int(index)]) for index in sorted(order))
-        return replace(world, lesions=small)
-    detail = pick(rng, tuple(Detail))
+    detail = pick(rng, _VARIED)
     lesions: list[Lesion] = []
     for _ in range(_TRIES):
         if len(lesions) == count:
@@ -162,15 +162,48 @@ def _draw_alike(rng: np.random.Generator, world: World, recipe: Recipe, detail: 
     if recipe.needle is Needle.PLAIN:
         radius, fine = rng.uniform(3.0, 8.0) * unit, 0.5 * unit
     else:
-        radius, fine = rng.uniform(2.6, 3.6) * unit, 0.5 * unit * rng.uniform(0.95, 1.15) * recipe.fineness
+        # a period of half a pixel of the overview: its mean over that pixel is zero
+        radius, fine = rng.uniform(2.6, 3.6) * unit, 0.5 * unit * recipe.fineness
     spot = _draw_spot(rng, world, radius * 1.6)
     if spot is None or any(_is_near(spot.centre_xy, radius, other) for other in world.lesions):
         return None
-    low, high = STYLES[world.look].contrast
-    sign = 1 if world.look is Look.CT else float(rng.choice((-1, 1)))
-    delta = sign * rng.uniform(low, high)
+    delta = _draw_contrast(rng, world.look, spot.level)
     sketch = _Sketch(detail, spot.centre_xy, radius, fine, spot.level + delta, abs(delta), spot.organ)
     return _build_lesion(rng, recipe.outlines, sketch)
+
+
+def _draw_contrast(rng: np.random.Generator, look: Look, level: float) -> float:
+    """How much a lesion differs from ``level`` around it, with its sign; in CT it stays in the default window."""
+    low, high = STYLES[look].contrast
+    sign = (-1 if level > _PALE else 1) if look is Look.CT else int(rng.choice((-1, 1)))
+    return float(sign * rng.uniform(low, high))
+
+
+def _with_small(rng: np.random.Generator, world: World, recipe: Recipe) -> World:
+    """A spot in every small organ, a lesion or a cyst by the toss of a coin: that there is one says nothing."""
+    hosts = [organ for organ in world.organs if organ.name in SMALL_ORGANS]
+    spots = [_draw_small(rng, world, recipe, host) for host in hosts]
+    is_cyst = [bool(rng.uniform() < 0.5) for _ in spots]
+    return replace(
+        world,
+        lesions=tuple(spot for spot, cyst in zip(spots, is_cyst, strict=True) if not cyst),
+        cysts=tuple(_hollow(spot) for spot, cyst in zip(spots, is_cyst, strict=True) if cyst),
+    )
+
+
+def _hollow(spot: Lesion) -> Lesion:
+    """The same spot as a cyst: a dark core in a pale rim, whose masses cancel as those of a calcification do."""
+    contrast = spot.amplitude / _amplitude_share(spot.detail)
+    core = 0.5 * min(spot.blob.radii_xy)
+    return replace(
+        spot, detail=Detail.CORE, pattern=Pattern.SMOOTH, calcifications=0, amplitude=-1.6 * contrast, fine_px=core,
+        dots_xy=((0.0, 0.0),),
+    )  # fmt: skip
+
+
+def _amplitude_share(detail: Detail) -> float:
+    """Height of a fine structure over the contrast of its lesion."""
+    return 1.3 if detail is Detail.CALCIFICATIONS else 0.75
 
 
 def _draw_small(rng: np.random.Generator, world: World, recipe: Recipe, host: Organ) -> Lesion:
@@ -179,8 +212,7 @@ def _draw_small(rng: np.random.Generator, world: World, recipe: Recipe, host: Or
     turn, far = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.55)
     x = host.blob.centre_xy[0] + far * math.cos(turn) * host.blob.radii_xy[0]
     y = host.blob.centre_xy[1] + far * math.sin(turn) * host.blob.radii_xy[1]
-    low, high = STYLES[world.look].contrast
-    delta = float(rng.choice((-1, 1)) if world.look is not Look.CT else 1) * rng.uniform(low, high) * 1.15
+    delta = 1.15 * _draw_contrast(rng, world.look, host.level)
     detail = pick(rng, (Detail.PATTERN, Detail.CALCIFICATIONS))
     fine = radius / 4.0 * recipe.fineness * (1.0 if detail is Detail.PATTERN else 1.5)
     sketch = _Sketch(detail, (x, y), radius, fine, host.level + delta, abs(delta), host.name)
@@ -191,13 +223,13 @@ def _with_hidden(rng: np.random.Generator, world: World, recipe: Recipe) -> Worl
     """One large lesion in an organ that the default window clips to plain black or white, wherever the noise goes."""
     names: tuple[str, ...]
     if world.look is Look.MR:
-        window, names = _HIDING_WINDOWS["MR"], ("liver", "spleen", "right kidney", "left kidney", "brain")
+        window, names = _HIDING_WINDOWS["MR"], ("liver", "spleen", "right kidney", "left kidney")
     elif world.scene == "chest":
         window, names = _HIDING_WINDOWS["lung"], ("right lung", "left lung")
     else:
         window, names = _HIDING_WINDOWS["soft"], ("liver", "spleen")
     host = pick(rng, [organ for organ in world.organs if organ.name in names])
-    radius = min(host.blob.radii_xy) * rng.uniform(0.5, 0.62)
+    place, radius = _draw_hidden_place(rng, world, host)
     detail = pick(rng, (Detail.PATTERN, Detail.CALCIFICATIONS))
     fine = max(radius / 2.2, 3.2 * _unit(world)) * recipe.fineness
     if world.look is Look.MR:
@@ -206,13 +238,27 @@ def _with_hidden(rng: np.random.Generator, world: World, recipe: Recipe) -> Worl
         level, amplitude = -600.0, 150.0
     else:
         level, amplitude = host.level + 95.0, 60.0
-    place = (
-        host.blob.centre_xy[0] + rng.uniform(-0.2, 0.2) * host.blob.radii_xy[0],
-        host.blob.centre_xy[1] + rng.uniform(-0.2, 0.2) * host.blob.radii_xy[1],
-    )
     sketch = _Sketch(detail, place, radius, fine, level, amplitude, host.name)
     lesion = _build_lesion(rng, recipe.outlines, sketch)
     return replace(world, lesions=(lesion,), default_window=window, bias=(0.0, 0.0, 0.0))
+
+
+def _draw_hidden_place(rng: np.random.Generator, world: World, host: Organ) -> tuple[tuple[float, float], float]:
+    """Centre and radius of a large lesion in ``host``, as clear of its neighbours as the best of many tries."""
+    others = [organ.blob for organ in world.organs[1:] if organ is not host]
+    tries = []
+    for _ in range(40):
+        radius = min(host.blob.radii_xy) * rng.uniform(0.45, 0.62)
+        (x, y), (rx, ry) = host.blob.centre_xy, host.blob.radii_xy
+        centre = (x + rng.uniform(-0.25, 0.25) * rx, y + rng.uniform(-0.25, 0.25) * ry)
+        room = min(
+            (math.dist(centre, other.centre_xy) - max(other.radii_xy) - 1.3 * radius for other in others), default=0.0
+        )
+        tries.append((room, centre, radius))
+        if room > 0:
+            break
+    _, centre, radius = max(tries)
+    return centre, radius
 
 
 def _build_lesion(rng: np.random.Generator, outlines: Sequence[Outline], sketch: _Sketch) -> Lesion:
@@ -234,7 +280,7 @@ def _build_lesion(rng: np.random.Generator, outlines: Sequence[Outline], sketch:
         pattern=pick(rng, tuple(Pattern)) if detail is Detail.PATTERN else Pattern.SMOOTH,
         margin=pick(rng, tuple(Margin)) if detail is Detail.MARGIN else Margin.HAZY,
         calcifications=count,
-        amplitude=sketch.contrast * (1.3 if count else 0.75),
+        amplitude=sketch.contrast * _amplitude_share(detail),
         fine_px=sketch.fine_px * (1.25 if detail is not Detail.PATTERN else 1.0),
         dots_xy=_draw_dots(rng, count, 1.6 * sketch.fine_px / radius),
     )

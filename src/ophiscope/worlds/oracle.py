@@ -19,8 +19,8 @@ from ophiscope.protocol.coords import PROFILES
 from ophiscope.protocol.grammar import render_answer, render_call
 from ophiscope.worlds.asks import MODALITY_WORDS, Ask, AskKind
 from ophiscope.worlds.percepts import Seen, SeenLesion, SeenOrgan, compute_seen
+from ophiscope.worlds.world import CYST, World
 from ophiscope.worlds.world import Look as Modality
-from ophiscope.worlds.world import World
 
 __all__ = ["Look", "Oracle", "Step", "decide", "read_looks", "render_step"]
 
@@ -82,15 +82,23 @@ def _decide_detail(ask: Ask, looks: Sequence[Look]) -> Step:
 
 def _zoom_until_plain(target: SeenLesion, looks: Sequence[Look]) -> Step:
     """Zoom on one lesion until its detail shows, then say it."""
+    if shown := _find_plain(target, looks):
+        handle, word = shown
+        return _answer(f"{_name(word)}.", word, _cited(looks, handle))
+    if _last_zoom_showed(looks, target):
+        return _answer("The detail is still not clear.", "cannot tell", looks[-1].evidence)
+    handle, lesion = _best_view(looks, target)
+    return _zoom("It is seen, its detail is too fine here.", handle, lesion.box_xyxy)
+
+
+def _find_plain(target: SeenLesion, looks: Sequence[Look]) -> tuple[int, str] | None:
+    """The first view that resolves ``target``, and what it shows."""
     for look in looks:
         for handle, seen in look.views:
             found = _same(seen.lesions, target)
             if found is not None and found.answer is not None:
-                return _answer(f"{_name(found.answer)}.", found.answer, _cited(looks, handle))
-    if _last_zoom_showed(looks, target):
-        return _answer("The detail is still not clear.", "cannot tell", looks[-1].evidence)
-    handle, lesion = _best_view(looks, target)
-    return _zoom("The lesion is seen, its detail is too fine here.", handle, lesion.box_xyxy)
+                return handle, found.answer
+    return None
 
 
 def _decide_in_organ(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -106,14 +114,23 @@ def _decide_in_organ(ask: Ask, looks: Sequence[Look]) -> Step:
         call = ("window", {"view": 1, "preset": preset})
         return Step(f"The {ask.organ} is plain {word} in this window.", call, None)
     inside = [lesion for _, seen in shown for lesion in seen.lesions if lesion.organ == ask.organ]
+    absent = "no" if ask.kind is AskKind.LESION_IN_ORGAN else "cannot tell"
     if inside:
-        if ask.kind is AskKind.LESION_IN_ORGAN:
-            return _answer("A lesion is seen.", "yes", _last_evidence(looks))
-        return _zoom_until_plain(inside[0], looks)
+        return _decide_spot(ask, inside[0], looks, absent)
     if not any(look.facts for look in looks):
         return _zoom(f"The {ask.organ} is too small here.", 1, organ.box_xyxy)
-    absent = "no" if ask.kind is AskKind.LESION_IN_ORGAN else "cannot tell"
     return _answer("No lesion is seen there.", absent, _last_evidence(looks))
+
+
+def _decide_spot(ask: Ask, spot: SeenLesion, looks: Sequence[Look], absent: str) -> Step:
+    """Look at the spot in an organ until it is plain; a cyst is no lesion."""
+    step = _zoom_until_plain(spot, looks)
+    if step.call is not None or not (shown := _find_plain(spot, looks)):
+        return step
+    handle, word = shown
+    if word == CYST:
+        return _answer("It is a cyst.", absent, _cited(looks, handle))
+    return step if ask.kind is not AskKind.LESION_IN_ORGAN else _answer(step.think, "yes", _cited(looks, handle))
 
 
 def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -146,6 +163,8 @@ def _decide_outline(ask: Ask, looks: Sequence[Look]) -> Step:
         return _answer("No lesion is seen.", "cannot tell")
     if len(looks) == 1:
         return Step("Outline it.", ("segment_box", {"view": 1, "box": target.box_xyxy}), None)
+    if looks[1].facts.get("box") is None:
+        return _answer("The outline is empty.", "cannot tell", looks[1].evidence)
     if ask.kind is AskKind.OUTLINE:
         return _answer("The outline fits.", "mask", looks[1].evidence)
     if len(looks) == 2:

@@ -34,7 +34,7 @@ class SeenOrgan:
 
 @dataclass(frozen=True, slots=True)
 class SeenLesion:
-    """A lesion that can be told from its surroundings."""
+    """A spot, lesion or cyst, that can be told from its surroundings."""
 
     box_xyxy: tuple[float, float, float, float]
     """View pixels, cut to the view."""
@@ -44,7 +44,7 @@ class SeenLesion:
     area_px: float
     """About, in root pixels (known from the view's frame)."""
     answer: str | None
-    """Its detail in words, or None where the view does not resolve it."""
+    """Its detail in words (``cyst`` for what is no lesion), or None where the view does not resolve it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class Seen:
 def compute_seen(world: World, frame: Frame, window: Window | None) -> Seen:
     """What ``frame`` shows of ``world`` under ``window``."""
     organs = tuple(seen for organ in world.organs if (seen := _see_organ(organ, frame, window)))
-    lesions = [found for lesion in world.lesions if (found := _see_lesion(world, lesion, frame, window))]
+    lesions = [found for lesion in world.spots if (found := _see_lesion(world, lesion, frame, window))]
     return Seen(
         world.look.value, frame.size_wh, organs, tuple(sorted(lesions, key=lambda lesion: lesion.centre_root_xy))
     )

@@ -83,7 +83,7 @@ def render_levels(
     for organ in world.organs:
         _paint_organ(levels, raster, organ)
     levels += _compute_texture(world, raster)
-    for lesion in world.lesions:
+    for lesion in world.spots:
         _paint_lesion(levels, (x0, y0), (step_x, step_y), lesion)
     return np.asarray(levels + _compute_noise(world, levels, raster), np.float32)
 
@@ -149,7 +149,7 @@ def _lesion_layer(lesion: Lesion, x: _Grid, y: _Grid) -> tuple[_Grid, _Grid]:
     turn = 2 * math.pi / lesion.fine_px
     if lesion.detail is Detail.PATTERN:
         value += np.float32(lesion.amplitude) * _pattern(lesion.pattern, dx * turn, dy * turn, lesion.blob.angle_rad)
-    elif lesion.detail is Detail.CALCIFICATIONS:
+    elif lesion.detail in (Detail.CALCIFICATIONS, Detail.CORE):
         for u, v in lesion.dots_xy:
             far2 = (dx - u * lesion.blob.radii_xy[0]) ** 2 + (dy - v * lesion.blob.radii_xy[1]) ** 2
             q = far2 / np.float32((lesion.fine_px / 2) ** 2)

@@ -9,7 +9,11 @@ from enum import StrEnum
 
 from ophiscope.core.window import Window
 
-__all__ = ["Blob", "Detail", "Lesion", "Look", "Margin", "Organ", "Outline", "Pattern", "World"]
+__all__ = ["CYST", "Blob", "Detail", "Lesion", "Look", "Margin", "Organ", "Outline", "Pattern", "World"]
+
+
+CYST = "cyst"
+"""What a spot with a dark core is called."""
 
 
 class Look(StrEnum):
@@ -55,6 +59,8 @@ class Detail(StrEnum):
     PATTERN = "pattern"
     MARGIN = "margin"
     CALCIFICATIONS = "calcifications"
+    CORE = "core"
+    """Of a cyst, which is no lesion: nothing varies, and nothing is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +127,9 @@ class Lesion:
 
     @property
     def answer(self) -> str:
-        """The word (or number) that a question for its detail asks for."""
+        """The word (or number) that a question for its detail asks for; of a cyst, what it is."""
+        if self.detail is Detail.CORE:
+            return CYST
         if self.detail is Detail.PATTERN:
             return self.pattern.value
         return self.margin.value if self.detail is Detail.MARGIN else str(self.calcifications)
@@ -151,6 +159,13 @@ class World:
     """Least and greatest level, for scaling to grey or colour."""
     palette: tuple[tuple[float, float, float], tuple[float, float, float]] = ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0))
     """Colours of the least and greatest level, for colour looks."""
+    cysts: tuple[Lesion, ...] = ()
+    """Spots that are no lesions: alike from afar, with a dark core that shows only when they are large in a view."""
+
+    @property
+    def spots(self) -> tuple[Lesion, ...]:
+        """Lesions and cysts: what is drawn."""
+        return self.lesions + self.cysts
 
     def organ(self, name: str) -> Organ | None:
         """The organ of that name, if there is one."""

@@ -34,7 +34,7 @@ ORGANS = (
     "", "body", "right lung", "left lung", "heart", "spine", "liver", "spleen", "right kidney", "left kidney",
     "skull", "brain", "right ventricle", "left ventricle", "tissue", "gland", "muscle", "mucosa", "lumen", "fold",
 )  # fmt: skip
-DETAILS = ("", "unresolved", "smooth", "striped", "dotted", "ringed", "hazy", "spiculated", "1", "2", "3", "4")
+DETAILS = ("", "unresolved", "smooth", "striped", "dotted", "ringed", "hazy", "spiculated", "1", "2", "3", "4", "cyst")
 MODALITIES = (
     "CT", "MRI", "X-Ray", "ultrasound", "endoscopy", "dermoscopy", "fundus", "electron microscopy",
     "brightfield microscopy", "fluorescence microscopy", "pathology",
@@ -80,8 +80,8 @@ def draw_dense_views(seed: int) -> Iterator[DenseView]:
 
 def _draw_frames(rng: np.random.Generator, world: World, root: Frame) -> list[Frame]:
     frames = [compute_overview_frame(root, POLICY)]
-    boxes = [lesion.box_xyxy for lesion in world.lesions]
-    for box in boxes[:2]:
+    boxes = [spot.box_xyxy for spot in world.spots]
+    for box in (boxes[int(index)] for index in rng.permutation(len(boxes))[:2]):
         frames.append(_zoom(root, _jitter(rng, box, 0.12)))
     if rng.uniform() < 0.6:
         organ = world.organs[int(rng.integers(len(world.organs)))]
@@ -130,7 +130,7 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
     detail, centre = np.zeros((h, w), np.int64), np.zeros((h, w), np.float32)
     box = np.full((h, w, 4), np.nan, np.float32)
     maps = (detail, centre, box)
-    seen = sum(_label_lesion(world, lesion, frame, window, maps=maps) for lesion in world.lesions)
+    seen = sum(_label_lesion(world, lesion, frame, window, maps=maps) for lesion in world.spots)
     tokens = h * w
     return DenseView(
         pixels_H_W_3=np.asarray(pixels, np.uint8),
