@@ -41,7 +41,7 @@ def test_yes_and_no_are_equally_likely_where_several_are_searched() -> None:
 @pytest.mark.parametrize("needle", Needle)
 def test_the_answer_is_one_of_the_options_and_only_once(needle: Needle) -> None:
     with_options = 0
-    for world, posed in draw_questions(needle, range(80), 3):
+    for world, posed in draw_questions(needle, range(120), 3):
         case, key = posed.case, posed.key
         if not case.options:
             assert key.kind is not ResultKind.OPTION

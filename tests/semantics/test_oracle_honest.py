@@ -17,6 +17,7 @@ from ophiscope.core.chat import FinishReason, Request
 from ophiscope.core.message import Role
 from ophiscope.core.result import ResultKind
 from ophiscope.core.trace import StopReason
+from ophiscope.metrics.overlap import compute_box_overlap
 from ophiscope.protocol.grammar import parse_reply
 from ophiscope.worlds.asks import AskKind, pose_question
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
@@ -105,6 +106,10 @@ def is_right(ran: Ran) -> bool:
         area = sum(math.pi * math.prod(lesion.blob.radii_xy) for lesion in ran.world.lesions)
         share = float(answer.text.removesuffix(" of the image"))
         return 0.8 < share * math.prod(ran.world.size_wh) / area < 1.8
+    if key.kind is ResultKind.BOX:
+        said, true = ran.outcome.result, key.evidence_boxes[0].root_xyxy
+        assert said is not None
+        return said.box_xyxy is not None and (compute_box_overlap(said.box_xyxy, true).iou or 0.0) > 0.9
     if key.kind is ResultKind.MASK:
         return ran.outcome.result is not None and ran.outcome.result.kind is ResultKind.MASK
     return answer.text.casefold() == key.text.casefold()

@@ -25,9 +25,9 @@ from ophiscope.protocol.answer_text import parse_answer
 from ophiscope.protocol.coords import PROFILES, Profile
 from ophiscope.protocol.grammar import parse_reply
 
-__all__ = ["MarkedPicture", "ProbeReport", "build_marked_pictures", "probe_coords"]
+__all__ = ["PROBE_QUESTION", "MarkedPicture", "ProbeReport", "build_marked_pictures", "probe_coords"]
 
-_QUESTION = "Where is the bright square? Answer with its box."
+PROBE_QUESTION = "Where is the bright square? Answer with its box."
 _MAX_TOKENS = 256
 _MARGIN = 0.1
 """A profile fits worse where its mean IoU is this far below another's; relative_999 and relative_1000 are closer."""
@@ -90,7 +90,7 @@ def build_marked_pictures() -> tuple[MarkedPicture, ...]:
         array[:] = _BACKGROUND
         x0, y0, x1, y1 = shares
         array[round(y0 * h) : round(y1 * h), round(x0 * w) : round(x1 * w)] = _MARK
-        made.append(MarkedPicture(Case((build_array_study(array),), _QUESTION), shares))
+        made.append(MarkedPicture(Case((build_array_study(array),), PROBE_QUESTION), shares))
     return tuple(made)
 
 

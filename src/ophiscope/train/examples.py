@@ -28,7 +28,7 @@ class Example:
     loss_T: NDArray[np.bool_]
     """True where the assistant wrote the token."""
     coordinate_T: NDArray[np.bool_]
-    """True between the brackets of a box in such a call: at its numbers, and at what separates them."""
+    """True between the brackets of a box that it wrote: at the numbers, and at what separates them."""
     positions_3_T: NDArray[np.int64]
     views: tuple[NDArray[np.uint8], ...]
 
@@ -53,7 +53,7 @@ def encode_messages(
     encode_text: Callable[[str], Sequence[int]],
     special_ids: Mapping[str, int],
     layout: PatchLayout,
-    box_ids: tuple[int, frozenset[int]],
+    box_ids: tuple[frozenset[int], frozenset[int]],
     unlearned_turns: int = 0,
 ) -> Example:
     """Tokens, positions and pictures of a conversation.
@@ -64,7 +64,7 @@ def encode_messages(
         encode_text: Ordinary text to ids.
         special_ids: Ids of the template's special tokens.
         layout: How the model cuts pictures.
-        box_ids: The id that opens the numbers of a box in a call, and the ids of numbers and separators inside one.
+        box_ids: The ids that open the numbers of a box, and the ids of numbers and separators inside one.
         unlearned_turns: How many of the first assistant turns the loss leaves out (mistakes shown, not taught).
     """
     tokenized = flatten(
@@ -89,11 +89,11 @@ def _without_turns(loss_T: NDArray[np.bool_], turns: int) -> NDArray[np.bool_]:
 
 
 def _mark_boxes(
-    ids: NDArray[np.int64], loss: NDArray[np.bool_], opener: int, inside: frozenset[int]
+    ids: NDArray[np.int64], loss: NDArray[np.bool_], openers: frozenset[int], inside: frozenset[int]
 ) -> NDArray[np.bool_]:
-    """True at what follows each ``opener`` that the assistant wrote, as long as it is ``inside`` a box."""
+    """True at what follows each of ``openers`` that the assistant wrote, as long as it is ``inside`` a box."""
     marked = np.zeros(len(ids), bool)
-    for start in np.flatnonzero((ids == opener) & loss):
+    for start in np.flatnonzero(np.isin(ids, list(openers)) & loss):
         index = int(start) + 1
         while index < len(ids) and int(ids[index]) in inside:
             marked[index] = True

@@ -11,13 +11,12 @@ import numpy as np
 
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
-from ophiscope.core.frame import Frame
-from ophiscope.core.region import Box, clip_box
+from ophiscope.core.region import clip_box
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
 from ophiscope.worlds.draw import Needle
 from ophiscope.worlds.pick import pick
-from ophiscope.worlds.world import Detail, Lesion, Look, Margin, Pattern, World
+from ophiscope.worlds.world import Detail, Lesion, Look, Margin, Organ, Pattern, World
 
 __all__ = ["MODALITY_WORDS", "Ask", "AskKind", "Posed", "pose_question"]
 
@@ -28,6 +27,7 @@ class AskKind(StrEnum):
     MODALITY = "modality"
     COUNT_SEEN = "count_seen"
     WHERE_SEEN = "where_seen"
+    BOX = "box"
     DETAIL = "detail"
     DETAIL_IN_ORGAN = "detail_in_organ"
     LESION_IN_ORGAN = "lesion_in_organ"
@@ -68,6 +68,8 @@ MODALITY_WORDS = {
     Look.XRAY: "X-ray",
 }
 """What a modality is called in an answer."""
+_PLACED = (AskKind.OUTLINE, AskKind.SHARE, AskKind.BOX)
+"""Of what shows in the overview: what is asked with a place."""
 _QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 _WORDS = {
     Detail.PATTERN: tuple(pattern.value for pattern in Pattern),
@@ -92,11 +94,14 @@ def pose_question(rng: np.random.Generator, world: World, study: Study, needle: 
     if options and kind is not ResultKind.INSUFFICIENT:
         kind = ResultKind.OPTION
     lesions = _asked_spots(world, ask)
-    boxes = tuple(_root_box(study.frame, lesion) for lesion in lesions)
+    boxes = tuple(clip_box(study.frame, lesion.box_xyxy).box for lesion in lesions)
+    organ = world.organ(ask.organ) if ask.kind is AskKind.BOX else None
+    if organ is not None:
+        boxes = (clip_box(study.frame, _organ_box(organ)).box,)
     key = AnswerKey(
         kind=kind,
         text=text,
-        evidence_boxes=boxes if needle is not Needle.PLAIN or ask.kind in (AskKind.OUTLINE, AskKind.SHARE) else (),
+        evidence_boxes=boxes if needle is not Needle.PLAIN or ask.kind in _PLACED else (),
         needed_tools=_needed_tools(ask, needle),
         least_calls=_least_calls(world, ask, needle),
         group=needle.value if needle is not Needle.PLAIN else ask.kind.value,
@@ -144,7 +149,7 @@ def _draw_organ_ask(rng: np.random.Generator, world: World) -> Ask:
 
 def _draw_plain_ask(rng: np.random.Generator, world: World) -> Ask:
     count = len(world.lesions)
-    choices = [AskKind.MODALITY, AskKind.COUNT_SEEN, AskKind.UNKNOWABLE]
+    choices = [AskKind.MODALITY, AskKind.COUNT_SEEN, AskKind.UNKNOWABLE, *[AskKind.BOX] * 3]
     if count == 1:
         choices += [AskKind.WHERE_SEEN, AskKind.OUTLINE, AskKind.OUTLINE, AskKind.SHARE]
     if count == 0:
@@ -152,7 +157,9 @@ def _draw_plain_ask(rng: np.random.Generator, world: World) -> Ask:
     if count == 2:
         choices += [AskKind.OUTLINE, AskKind.OUTLINE, AskKind.OUTLINE]
     kind = pick(rng, choices)
-    selector = _draw_selector(rng, world.lesions) if kind is AskKind.OUTLINE else ""
+    if kind is AskKind.BOX and (count not in (1, 2) or rng.uniform() < 0.4):
+        return Ask(kind, organ=pick(rng, world.organs).name)
+    selector = _draw_selector(rng, world.lesions) if kind in (AskKind.OUTLINE, AskKind.BOX) else ""
     return Ask(kind, Detail.PATTERN if kind is AskKind.DETAIL else None, selector=selector)
 
 
@@ -170,6 +177,8 @@ def _draw_selector(rng: np.random.Generator, lesions: tuple[Lesion, ...]) -> str
 
 def _draw_words(rng: np.random.Generator, ask: Ask) -> str:
     which = f"the {ask.selector} lesion" if ask.selector else "the lesion"
+    if ask.kind is AskKind.BOX and ask.organ:
+        which = f"the {ask.organ}"
     where = f"in the {ask.organ}" if ask.organ else ""
     if ask.kind is AskKind.UNKNOWABLE:
         return pick(rng, _UNKNOWABLE)
@@ -217,6 +226,11 @@ _KIND_WORDS = {
     ),
     AskKind.COUNT_SEEN: ("How many lesions are there?", "How many lesions are visible?", "Count the lesions."),
     AskKind.WHERE_SEEN: ("Where is {which}?", "In which quarter of the image is {which}?"),
+    AskKind.BOX: (
+        "Where is {which}? Answer with its box.",
+        "Give the box of {which}.",
+        "In which box is {which}?",
+    ),
     AskKind.LESION_IN_ORGAN: (
         "Is there a lesion in the {organ}?",
         "Does the {organ} contain a lesion?",
@@ -249,6 +263,8 @@ def _compute_answer(world: World, ask: Ask) -> tuple[str, ResultKind]:
         return MODALITY_WORDS[world.look], ResultKind.TEXT
     if ask.kind is AskKind.UNKNOWABLE:
         return "cannot tell", ResultKind.INSUFFICIENT
+    if ask.kind is AskKind.BOX:
+        return "box", ResultKind.BOX
     if ask.kind is AskKind.COUNT_SEEN:
         return str(len(world.lesions)), ResultKind.COUNT
     if ask.kind is AskKind.LESION_IN_ORGAN:
@@ -312,5 +328,6 @@ def _least_calls(world: World, ask: Ask, needle: Needle) -> int:
     return len(_needed_tools(ask, needle))
 
 
-def _root_box(frame: Frame, lesion: Lesion) -> Box:
-    return clip_box(frame, lesion.box_xyxy).box
+def _organ_box(organ: Organ) -> tuple[float, float, float, float]:
+    (x, y), (rx, ry) = organ.blob.centre_xy, organ.blob.radii_xy
+    return x - rx, y - ry, x + rx, y + ry

@@ -48,6 +48,8 @@ class Step(NamedTuple):
     call: tuple[str, dict[str, object]] | None
     """Tool name and arguments; a ``box`` is a tuple of pixels of the called view."""
     answer: str | None
+    box_xyxy: tuple[float, float, float, float] | None = None
+    """Of an answer that is a place: pixels of view 1."""
 
 
 def decide(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -71,6 +73,14 @@ def _decide_count_seen(ask: Ask, looks: Sequence[Look]) -> Step:
 def _decide_where_seen(ask: Ask, looks: Sequence[Look]) -> Step:
     lesion = _overview(looks).lesions[0]
     return _answer("The overview is enough.", _quadrant(lesion, looks))
+
+
+def _decide_box(ask: Ask, looks: Sequence[Look]) -> Step:
+    seen = _overview(looks)
+    found = _organ(seen, ask.organ) if ask.organ else _select(seen.lesions, ask.selector)
+    if found is None:
+        return _answer("It is not seen.", "cannot tell")
+    return Step("The overview is enough.", None, None, found.box_xyxy)
 
 
 def _decide_detail(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -177,6 +187,7 @@ _DECIDERS: dict[AskKind, Callable[[Ask, Sequence[Look]], Step]] = {
     AskKind.UNKNOWABLE: _decide_unknowable,
     AskKind.COUNT_SEEN: _decide_count_seen,
     AskKind.WHERE_SEEN: _decide_where_seen,
+    AskKind.BOX: _decide_box,
     AskKind.DETAIL: _decide_detail,
     AskKind.DETAIL_IN_ORGAN: _decide_in_organ,
     AskKind.LESION_IN_ORGAN: _decide_in_organ,
@@ -322,7 +333,11 @@ def _read_facts(text: str) -> dict[str, object]:
 def render_step(step: Step, messages: Sequence[Message], coords: str) -> str:
     """A step in the words of the grammar; boxes in the coordinates of the model."""
     if step.call is None:
-        return render_answer(step.answer or "", think=step.think)
+        text = step.answer or ""
+        if step.box_xyxy is not None:
+            frame = next(view for message in messages for view in message.views).picture.frame
+            text = f"box {list(PROFILES[coords].from_pixels(step.box_xyxy, frame))}"
+        return render_answer(text, think=step.think)
     name, arguments = step.call
     pixels = arguments.get("box")
     if isinstance(pixels, tuple):

@@ -17,6 +17,7 @@ from ophiscope.core.result import ResultKind
 from ophiscope.models.local.engine import LocalModel, LocalParts
 from ophiscope.models.local.load import compute_weights_sha256, load_nano_model
 from ophiscope.models.local.tokens import load_codec
+from ophiscope.protocol.coords import PROFILES
 from ophiscope.protocol.grammar import render_answer
 from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.tasks import CARD, Task, build_setup, write_trajectory
@@ -60,6 +61,9 @@ class DirectAnswer:
 
     def __init__(self, key: AnswerKey, card: ModelCard) -> None:
         self._text = "cannot tell" if key.kind is ResultKind.MASK or key.text == "share" else key.text
+        if key.kind is ResultKind.BOX:
+            box = key.evidence_boxes[0]
+            self._text = f"box {list(PROFILES[card.coords].from_pixels(box.root_xyxy, box.frame))}"
         self._card = card
 
     @property

@@ -134,7 +134,7 @@ class DenseTeacher:
         self._heads = Heads(NANO_SHAPE.hidden)
         if vision is not None:
             self._heads.load_state_dict(torch.load(vision, weights_only=True)["heads"])
-        self._optimizer = torch.optim.AdamW(self._heads.parameters(), lr=2e-3, weight_decay=0.01)
+        self._optimizer = torch.optim.AdamW(self._heads.parameters(), lr=6e-4, weight_decay=0.01)
         loader = torch.utils.data.DataLoader(
             DenseViews(seed, batch, pack), batch_size=None, num_workers=1, prefetch_factor=4
         )

@@ -83,6 +83,7 @@ class RealKind(StrEnum):
     SHARE = "share"
     OUTLINE = "outline"
     KIND = "kind"
+    MARK = "mark"
     MOSAIC = "mosaic"
     MOSAIC_OUTLINE = "mosaic_outline"
 
@@ -107,7 +108,7 @@ class RealAsk:
     plain: str = ""
     """The word that the overview (or, for ``kind``, the zoom) shows to anyone."""
     tile_xyxy: tuple[float, float, float, float] | None = None
-    """Of a mosaic: the tile of the asked modality, in pixels of the overview."""
+    """Of a mosaic the tile of the asked modality, of a marked picture the mark; in pixels of the overview."""
 
 
 class RealTask(NamedTuple):
@@ -145,6 +146,8 @@ def decide_real(ask: RealAsk, looks: Sequence[Look]) -> Step:
     """The next step; a function of the question, of what is plain in the picture, and of what tools said."""
     if ask.kind in (RealKind.MODALITY, RealKind.SITE):
         return Step("The overview is enough.", None, ask.plain)
+    if ask.kind is RealKind.MARK:
+        return Step("The overview is enough.", None, None, ask.tile_xyxy)
     facts = looks[-1].facts
     if "error" in facts:
         return Step("No tool knows this target.", None, "cannot tell")
@@ -262,7 +265,7 @@ def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], 
         text, kind = ("yes" if there else "no"), ResultKind.YES_NO
     elif ask.kind is RealKind.KIND:
         text, kind = ask.plain, ResultKind.OPTION if options else ResultKind.TEXT
-        tools = ("zoom_in",)
+        tools = ("segment_text", "zoom_in")
     elif not there:
         text, kind = "none was found", ResultKind.TEXT
     elif ask.kind is RealKind.SHARE and shown is not None:

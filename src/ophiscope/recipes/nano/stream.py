@@ -14,6 +14,7 @@ from ophiscope.recipes.nano.real_tasks import RealPicture
 from ophiscope.recipes.nano.recovery import Clumsy
 from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.tasks import (
+    AIMING,
     CARD,
     MIXTURE,
     Kind,
@@ -48,6 +49,7 @@ class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
         batch: Examples of a batch.
         first_seed: Where the stream begins; a resumed run gives the number of examples seen.
         mixture: Share of each kind.
+        aim_until: Seeds below this are drawn by :data:`~ophiscope.recipes.nano.tasks.AIMING`.
         arm: Which arm learns from them.
     """
 
@@ -59,8 +61,10 @@ class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
         batch: int,
         first_seed: int,
         mixture: Mapping[Kind, float] = MIXTURE,
+        aim_until: int = 0,
         arm: Arm = ARMS["tools"],
     ) -> None:
+        self._aim_until = aim_until
         self._folder, self._pack, self._batch, self._first_seed = folder, pack, batch, first_seed
         self._arm = arm
         self._mixture = {kind: share for kind, share in mixture.items() if pack is not None or kind not in _REAL}
@@ -78,7 +82,7 @@ class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
         kept: list[Example] = []
         seed = self._first_seed + offset
         while True:
-            kind = draw_kind(seed, self._mixture)
+            kind = draw_kind(seed, AIMING if seed < self._aim_until else self._mixture)
             if kind in _REAL and len(kept) > _KEPT_LEAST and rng.uniform() > _FRESH:
                 pool.append(kept[int(rng.integers(len(kept)))])
             else:
@@ -106,13 +110,15 @@ def draw_kind(seed: int, mixture: Mapping[Kind, float]) -> Kind:
 
 def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
     """One task, a pure function of its arguments."""
-    return draw_real_task(seed, kind, pictures) if kind in _REAL else draw_phantom_task(seed, kind)
+    if kind == "mark" or kind in _REAL:
+        return draw_real_task(seed, kind, pictures)
+    return draw_phantom_task(seed, kind)
 
 
 def encode_task(
     task: Task,
     codec: TextCodec,
-    box_ids: tuple[int, frozenset[int]],
+    box_ids: tuple[frozenset[int], frozenset[int]],
     segmenter: Segmenter,
     *,
     arm: Arm = ARMS["tools"],
@@ -146,8 +152,8 @@ def encode_task(
     )
 
 
-def find_box_ids(codec: TextCodec) -> tuple[int, frozenset[int]]:
-    """The token that opens a box in a call, and the tokens that may stand inside one."""
-    opener, separator = codec.encode(', "box": [')[0], codec.encode(", ")[0]
+def find_box_ids(codec: TextCodec) -> tuple[frozenset[int], frozenset[int]]:
+    """The tokens that open a box in a call or an answer, and the tokens that may stand inside one."""
+    openers, separator = {codec.encode(text)[0] for text in (', "box": [', " [")}, codec.encode(", ")[0]
     zero = codec.encode("0")[0]
-    return opener, frozenset({separator, *range(zero, zero + GREATEST_NUMBER + 1)})
+    return frozenset(openers), frozenset({separator, *range(zero, zero + GREATEST_NUMBER + 1)})

@@ -18,6 +18,7 @@ from ophiscope.data.seg_pack import Annotation, SegRow, Split, read_mask, read_r
 from ophiscope.media.study import read_study
 from ophiscope.models.local.nano import NANO_VIEW_PX
 from ophiscope.protocol.coords import PROFILES
+from ophiscope.recipes.nano.marks import pose_mark
 from ophiscope.recipes.nano.real_tasks import RealOracle, RealPicture, pose_mosaic, pose_real
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.segmenter import Segmenter
@@ -29,6 +30,7 @@ from ophiscope.worlds.study import build_array_phantom, build_lazy_phantom
 from ophiscope.worlds.world import Look, Outline
 
 __all__ = [
+    "AIMING",
     "CARD",
     "MIXTURE",
     "Kind",
@@ -45,7 +47,7 @@ CARD = ModelCard(
     prompt="nano", token_exact=True,
 )  # fmt: skip
 Kind = str
-"""``plain``, ``L1``, ``L2``, ``L3``, ``W``, ``real``, ``mosaic``."""
+"""``plain``, ``L1``, ``L2``, ``L3``, ``W``, ``real``, ``mosaic``, ``mark``."""
 MIXTURE: Mapping[Kind, float] = {
     "plain": 0.14,
     "L1": 0.22,
@@ -53,8 +55,11 @@ MIXTURE: Mapping[Kind, float] = {
     "L3": 0.21,
     "W": 0.1,
     "real": 0.14,
-    "mosaic": 0.02,
+    "mosaic": 0.03,
+    "mark": 0.02,
 }
+AIMING: Mapping[Kind, float] = {"plain": 0.35, "mark": 0.1, "L1": 0.35, "L2": 0.1, "L3": 0.1}
+"""What comes first: where to look is learned slowest, and these ask for a box in almost every turn."""
 
 
 class Task(NamedTuple):
@@ -101,9 +106,11 @@ def draw_phantom_task(seed: int, kind: Kind, *, domain: Domain = IN_DOMAIN, whol
 
 
 def draw_real_task(seed: int, kind: Kind, pictures: Sequence[RealPicture], *, augment: bool = True) -> Task:
-    """A question about a real picture (``real``) or a mosaic of them (``mosaic``)."""
+    """A question about a real picture (``real``), a mosaic of them (``mosaic``), or a marked picture (``mark``)."""
     rng = np.random.default_rng([seed, 19])
-    if kind == "mosaic":
+    if kind == "mark":
+        posed = pose_mark(rng, ViewPolicy(CARD.patch_px, CARD.max_view_px, CARD.min_view_px))
+    elif kind == "mosaic":
         posed = pose_mosaic(rng, pictures)
     else:
         groups: dict[str, list[RealPicture]] = {}

@@ -53,6 +53,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--dense", type=int, default=24, help="densely labelled views beside each batch; 0 for none")
+    parser.add_argument(
+        "--aim", type=float, default=0.3, help="share of the steps that come first and ask where to look"
+    )
+    parser.add_argument("--frozen", action="store_true", help="leave the vision tower as it is, but for its mergers")
     parser.add_argument("--arm", choices=sorted(ARMS), default="tools")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -67,6 +71,9 @@ def main() -> None:
         model.load_state_dict(load_nano_model(args.start).state_dict())
     elif args.vision is not None:
         model.model.visual.load_state_dict(torch.load(args.vision, weights_only=True)["visual"])
+    if args.frozen:
+        for part in (model.model.visual.patch_embed, model.model.visual.pos_embed, model.model.visual.blocks):
+            part.requires_grad_(False)
     optimizers = build_optimizers([("model", model)], lr=args.lr)
     start = resume_state(args.out, {"model": model}, optimizers)
     _train(args, model, codec, optimizers, start=start)
@@ -75,8 +82,15 @@ def main() -> None:
 def _train(
     args: argparse.Namespace, model: Any, codec: TextCodec, optimizers: Sequence[torch.optim.Optimizer], *, start: int
 ) -> None:
-    first_seed = 1_000_000 * (args.seed + 1) + start * args.batch
-    stream = Batches(args.out, args.data, batch=args.batch, first_seed=first_seed, arm=ARMS[args.arm])
+    begin = 1_000_000 * (args.seed + 1)
+    stream = Batches(
+        args.out,
+        args.data,
+        batch=args.batch,
+        first_seed=begin + start * args.batch,
+        aim_until=begin + round(args.aim * args.steps) * args.batch,
+        arm=ARMS[args.arm],
+    )
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=8)
     numbers = (codec.encode("0")[0], GREATEST_NUMBER)
     teacher = DenseTeacher(args.vision, args.data, batch=args.dense, seed=args.seed + 7 * start) if args.dense else None
@@ -120,6 +134,7 @@ def _draw_corpus(pack: Path | None) -> list[str]:
     pictures = read_real_pictures(pack, Split.TRAIN) if pack else ()
     classical = build_segmenter("classical")  # the words do not depend on what a segmenter finds
     tasks = [draw_phantom_task(seed, kind) for kind in ("plain", "L1", "L2", "L3", "W") for seed in range(200)]
+    tasks += [draw_real_task(seed, "mark", ()) for seed in range(20)]
     texts = [message.text for task in tasks for message in write_trajectory(task, classical).messages]
     real = [draw_real_task(seed, "real", pictures).case for seed in range(1500)] if pictures else []
     return texts + [" ".join((case.question, *case.options)) for case in real] + list(REAL_THOUGHTS) * 20
