@@ -1,15 +1,17 @@
 """Key-value reuse against running the whole conversation again, side by side.
 
-    python benchmarks/bench_kv.py [--model nano|hf:DIR] [--turns 6] [--pictures 2] [--sessions 1] [--reply 24]
+    python benchmarks/bench_kv.py [--model nano|hf:DIR] [--turns 6] [--pictures 2] [--tokens 256] [--reply 24]
 
 Both arms say the same: the second forgets the session before every turn. The ratio is what counts. With `--reply 1` it
 is that of reading alone; longer replies cost both arms the same.
 """
 
 import argparse
+import math
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,34 +25,48 @@ from ophiscope.models.local.load import load_local
 from ophiscope.models.local.tiny import write_tiny_checkpoint
 
 
-def build_message(model: LocalModel, role: Role, seed: int, pictures: int) -> Message:
-    """Some text and random pictures of at most 64 visual tokens."""
-    side = min(8, int(model.card.min_view_px**0.5) // model.card.patch_px) * model.card.patch_px
+class Shape(NamedTuple):
+    """Of an episode."""
+
+    turns: int
+    pictures: int
+    """Of each message."""
+    tokens: int
+    """Visual tokens of a picture at most; a model that takes fewer gets fewer."""
+    sessions: int
+    """Episodes side by side."""
+    reply: int
+    """Tokens of a reply at most."""
+
+
+def build_message(model: LocalModel, role: Role, seed: int, shape: Shape) -> Message:
+    """Some text and random square pictures."""
+    side = (
+        min(math.isqrt(shape.tokens), math.isqrt(model.card.max_view_px) // model.card.patch_px) * model.card.patch_px
+    )
     rng = np.random.default_rng(seed)
     views = []
-    for index in range(pictures):
+    for index in range(shape.pictures):
         pixels = rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
         views.append(View(index + 1, Picture("study", Frame(f"{seed}-{index}", (side, side)), pixels)))
     return Message(role, (*(ImagePart(view) for view in views), TextPart(f"Picture {seed} at 10 20 300 400.")))
 
 
-def run_episode(
-    model: LocalModel, *, turns: int, pictures: int, sessions: int, reply: int, forget: bool
-) -> tuple[float, list[Reply]]:
+def run_episode(model: LocalModel, shape: Shape, *, forget: bool) -> tuple[float, list[Reply]]:
     """Seconds spent sampling, and the replies, of episodes that run side by side."""
-    names = [f"session {index}" for index in range(sessions)]
-    talks = {name: [build_message(model, Role.USER, index, pictures)] for index, name in enumerate(names)}
+    names = [f"session {index}" for index in range(shape.sessions)]
+    talks = {name: [build_message(model, Role.USER, index, shape)] for index, name in enumerate(names)}
     seconds, replies = 0.0, []
-    for turn in range(turns):
+    for turn in range(shape.turns):
         if forget:
             for name in names:
                 model.close(name)
         started = time.perf_counter()
-        said = model.sample([Request(name, tuple(talks[name]), seed=0, max_tokens=reply) for name in names])
+        said = model.sample([Request(name, tuple(talks[name]), seed=0, max_tokens=shape.reply) for name in names])
         seconds += time.perf_counter() - started
         for index, (name, one) in enumerate(zip(names, said, strict=True)):
             talks[name].append(Message(Role.ASSISTANT, (TextPart(one.text),), token_ids=one.token_ids))
-            talks[name].append(build_message(model, Role.TOOL, 100 * index + turn, pictures))
+            talks[name].append(build_message(model, Role.TOOL, 100 * index + turn, shape))
         replies += said
     for name in names:
         model.close(name)
@@ -63,24 +79,27 @@ def main() -> None:
     parser.add_argument("--model", default="")
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--pictures", type=int, default=2)
+    parser.add_argument("--tokens", type=int, default=256, help="visual tokens of a picture, 512 x 512 px for a 7B")
     parser.add_argument("--sessions", type=int, default=1)
     parser.add_argument("--reply", type=int, default=24)
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     with tempfile.TemporaryDirectory() as folder:
-        spec = args.model or f"hf:{write_tiny_checkpoint(Path(folder), 'qwen3_vl', hidden=512, layers=4)}"
+        spec = args.model or f"hf:{write_tiny_checkpoint(Path(folder), 'qwen3_vl', hidden=1024, layers=2)}"
         model = load_local(spec, offline=True)
-        shape = {"turns": args.turns, "pictures": args.pictures, "sessions": args.sessions, "reply": args.reply}
-        run_episode(model, **{**shape, "turns": 1}, forget=False)
+        shape = Shape(args.turns, args.pictures, args.tokens, args.sessions, args.reply)
+        run_episode(model, shape._replace(turns=1), forget=False)
         best: dict[bool, float] = {}
         said: dict[bool, list[Reply]] = {}
         for _ in range(3):
             for forget in (False, True):
-                seconds, said[forget] = run_episode(model, **shape, forget=forget)
+                seconds, said[forget] = run_episode(model, shape, forget=forget)
                 best[forget] = min(seconds, best.get(forget, seconds))
     equal = sum(one.token_ids == other.token_ids for one, other in zip(said[False], said[True], strict=True))
-    print(f"{args.model or 'a tiny Qwen3-VL'}: {shape}, {said[True][-1].prompt_tokens} prompt tokens at the end")
+    print(
+        f"{args.model or 'a tiny Qwen3-VL'}: {shape._asdict()}, {said[True][-1].prompt_tokens} prompt tokens at the end"
+    )
     print(f"cache reused        {best[False]:8.3f} s")
     print(f"whole prompt again  {best[True]:8.3f} s")
     print(f"ratio               {best[True] / best[False]:8.2f} x     equal replies {equal} of {len(said[False])}")

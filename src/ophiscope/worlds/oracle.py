@@ -25,6 +25,10 @@ from ophiscope.worlds.world import Look as Modality
 __all__ = ["Look", "Oracle", "Step", "decide", "read_looks", "render_step"]
 
 
+_ROOM = 0.12
+"""Of a spot's side, on each side of it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """One turn of what was shown: the views of a message, and what the tool said with them."""
@@ -98,7 +102,7 @@ def _zoom_until_plain(target: SeenLesion, looks: Sequence[Look]) -> Step:
     if _last_zoom_showed(looks, target):
         return _answer("The detail is still not clear.", "cannot tell", looks[-1].evidence)
     handle, lesion = _best_view(looks, target)
-    return _zoom("It is seen, its detail is too fine here.", handle, lesion.box_xyxy)
+    return _zoom("It is seen, its detail is too fine here.", handle, _leave_room(lesion.box_xyxy))
 
 
 def _find_plain(target: SeenLesion, looks: Sequence[Look]) -> tuple[int, str] | None:
@@ -156,7 +160,7 @@ def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
     settled = bool(fits) and ask.kind is not AskKind.COUNT_WITH
     if len(words) < len(candidates) and not settled:
         think = f"{last}Checked {len(words)} of {len(candidates)}, {len(fits)} fit."
-        return _zoom(think, 1, candidates[len(words)].box_xyxy)
+        return _zoom(think, 1, _leave_room(candidates[len(words)].box_xyxy))
     think = f"{last}{len(fits)} fit."
     if ask.kind is AskKind.COUNT_WITH:
         return _answer(think, str(len(fits)), *(look.evidence for look in looks[1:]))
@@ -271,6 +275,13 @@ def _name(word: str) -> str:
     return (
         f"{word} calcifications".replace("1 calcifications", "1 calcification") if word.isdigit() else word.capitalize()
     )
+
+
+def _leave_room(box_xyxy: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+    """A box that still shows all of a spot when it is placed a little off: who looks closer does not cut it fine."""
+    x0, y0, x1, y1 = box_xyxy
+    x, y = _ROOM * (x1 - x0), _ROOM * (y1 - y0)
+    return x0 - x, y0 - y, x1 + x, y1 + y
 
 
 def _zoom(think: str, view: int, box: tuple[float, float, float, float]) -> Step:

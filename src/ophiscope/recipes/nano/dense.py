@@ -82,11 +82,10 @@ def _compute_losses(tokens_M_D: Tensor, heads: Heads, views: list[DenseView]) ->
         return torch.from_numpy(np.concatenate([getattr(view, name) for view in views]))
 
     losses: dict[str, Tensor] = {}
-    per_view = tokens_M_D.view(len(views), -1, tokens_M_D.shape[-1])
-    modality = torch.tensor([view.modality for view in views])
+    modality = stack("modality_M")
     where = _token_places(views[0].pixels_H_W_3.shape).repeat(len(views), 1)
     losses["place"] = 6 * functional.l1_loss(heads.place(tokens_M_D), where)
-    losses["modality"] = 0.3 * functional.cross_entropy(heads.modality(per_view.mean(1)), modality)
+    losses["modality"] = 0.3 * functional.cross_entropy(heads.modality(tokens_M_D), modality, ignore_index=-1)
     organ, detail, centre = stack("organ_M"), stack("detail_M"), stack("centre_M")
     if (organ >= 0).any():
         losses["organ"] = 0.5 * functional.cross_entropy(heads.organ(tokens_M_D), organ)

@@ -1,7 +1,7 @@
 """Views of phantoms and of real pictures with dense labels, one label vector for each visual token."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,6 +40,11 @@ MODALITIES = (
     "brightfield microscopy", "fluorescence microscopy", "pathology",
 )  # fmt: skip
 REAL_TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "cell membrane", "retinal vessels", "lung")
+_VIEW_PX, _TOKENS = 96, 6
+"""Side of a real view, and visual tokens along it."""
+_TILES = 4
+"""Pictures along a side of a mosaic."""
+_MOSAICS = 0.4
 _LOOK_MODALITY = {"CT": 0, "MR": 1, "DX": 2, "US": 3, "ES": 4}
 _Corners = tuple[float, float, float, float]
 _Maps = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
@@ -59,7 +64,7 @@ class DenseView:
     """Left, top, right, bottom of that lesion, in shares of the view; NaN elsewhere."""
     cover_M_R: NDArray[np.float32]
     """Share of the token covered by each real target; NaN where not annotated."""
-    modality: int
+    modality_M: NDArray[np.int64]
     seen: int
     """Number of lesions seen; -1 where not known."""
 
@@ -139,7 +144,7 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
         centre_M=centre.reshape(tokens),
         box_M_4=box.reshape(tokens, 4),
         cover_M_R=np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32),
-        modality=_LOOK_MODALITY[world.look.value],
+        modality_M=np.full(tokens, _LOOK_MODALITY[world.look.value]),
         seen=seen,
     )
 
@@ -177,7 +182,7 @@ def _is_clipped(level: float, window: Window | None) -> bool:
 def draw_real_views(
     seed: int, rows: list[SegRow], pictures: dict[str, NDArray[np.uint8]], masks: dict[str, NDArray[np.bool_]]
 ) -> Iterator[DenseView]:
-    """Endless crops of real training pictures, flipped and recoloured, labelled by their human masks."""
+    """Endless crops of real training pictures, labelled by their human masks, and mosaics of them, by modality."""
     rng = np.random.default_rng([seed, 6])
     by_image: dict[str, list[SegRow]] = {}
     for row in rows:
@@ -187,10 +192,34 @@ def draw_real_views(
         groups.setdefault(members[0].modality, []).append(image)
     names = sorted(groups)
     weight = np.sqrt([len(groups[name]) for name in names])
+
+    def draw() -> str:
+        members = groups[names[int(rng.choice(len(names), p=weight / weight.sum()))]]
+        return members[int(rng.integers(len(members)))]
+
     while True:
-        modality = names[int(rng.choice(len(names), p=weight / weight.sum()))]
-        image = groups[modality][int(rng.integers(len(groups[modality])))]
-        yield _label_real(rng, by_image[image], pictures[image], masks)
+        if rng.uniform() < _MOSAICS:
+            chosen = [draw() for _ in range(_TILES**2)]
+            yield _label_mosaic([pictures[name] for name in chosen], [by_image[name][0].modality for name in chosen])
+        else:
+            image = draw()
+            yield _label_real(rng, by_image[image], pictures[image], masks)
+
+
+def _label_mosaic(pictures: Sequence[NDArray[np.uint8]], modalities: Sequence[str]) -> DenseView:
+    """The overview of a mosaic; a token that lies on the border of two tiles has no modality."""
+    side = _VIEW_PX // _TILES
+    pixels = np.empty((_VIEW_PX, _VIEW_PX, 3), np.uint8)
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, _TILES)
+        tile = _resize(picture, (0.0, 0.0, float(picture.shape[1]), float(picture.shape[0])), (side, side))
+        pixels[row * side : (row + 1) * side, column * side : (column + 1) * side] = np.clip(np.rint(tile), 0, 255)
+    places = np.arange(_TOKENS) * POLICY.patch_px
+    inside = places % side <= side - POLICY.patch_px
+    tiles = places // side
+    known = inside[:, None] & inside[None, :]
+    labels = np.asarray([MODALITIES.index(name) for name in modalities])[tiles[:, None] * _TILES + tiles[None, :]]
+    return _unlabelled(pixels, modality_M=np.where(known, labels, -1).reshape(-1))
 
 
 def _label_real(
@@ -212,14 +241,24 @@ def _label_real(
         pixels, cover = pixels[:, ::-1], cover[:, ::-1]
     if rng.uniform() < 0.5:
         pixels, cover = pixels[::-1], cover[::-1]
+    blank = _unlabelled(
+        np.ascontiguousarray(pixels).astype(np.uint8),
+        modality_M=np.full(_TOKENS**2, MODALITIES.index(rows[0].modality)),
+    )
+    return replace(blank, cover_M_R=cover.reshape(6, 16, 6, 16, -1).mean(axis=(1, 3)).reshape(36, -1))
+
+
+def _unlabelled(pixels: NDArray[np.uint8], *, modality_M: NDArray[np.int64]) -> DenseView:
+    """A real view of which the modality alone is known."""
+    tokens = _TOKENS**2
     return DenseView(
-        pixels_H_W_3=np.ascontiguousarray(pixels).astype(np.uint8),
-        organ_M=np.full(36, -1),
-        detail_M=np.full(36, -1),
-        centre_M=np.full(36, np.nan, np.float32),
-        box_M_4=np.full((36, 4), np.nan, np.float32),
-        cover_M_R=cover.reshape(6, 16, 6, 16, -1).mean(axis=(1, 3)).reshape(36, -1),
-        modality=MODALITIES.index(rows[0].modality),
+        pixels_H_W_3=pixels,
+        organ_M=np.full(tokens, -1),
+        detail_M=np.full(tokens, -1),
+        centre_M=np.full(tokens, np.nan, np.float32),
+        box_M_4=np.full((tokens, 4), np.nan, np.float32),
+        cover_M_R=np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32),
+        modality_M=modality_M,
         seen=-1,
     )
 
