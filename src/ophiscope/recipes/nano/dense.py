@@ -40,6 +40,7 @@ class Heads(nn.Module):
         self.centre = nn.Linear(hidden, 1)
         self.place = nn.Linear(hidden, 2)
         self.box = nn.Linear(hidden, 4)
+        self.dots = nn.Linear(hidden, 1)
         self.cover = nn.Linear(hidden, len(REAL_TARGETS))
         self.modality = nn.Linear(hidden, len(MODALITIES))
 
@@ -98,6 +99,10 @@ def _compute_losses(tokens_M_D: Tensor, heads: Heads, views: list[DenseView]) ->
             # relative to where the token is: an absolute box alone was still 9 px off after 38,000 views
             around = heads.place(tokens_M_D[known]).repeat(1, 2)
             losses["box"] = 12 * functional.l1_loss(around + heads.box(tokens_M_D[known]), box[known])
+    dots = stack("dots_M")
+    known = ~dots.isnan()
+    if known.any():
+        losses["dots"] = 10 * functional.mse_loss(heads.dots(tokens_M_D[known])[:, 0], dots[known])
     cover = stack("cover_M_R")
     known = ~cover.isnan()
     if known.any():

@@ -16,7 +16,7 @@ from ophiscope.media.resample import resample
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
 from ophiscope.worlds.percepts import LEAST_FINE_PX, LEAST_RADIUS_PX
 from ophiscope.worlds.render import PhantomSource
-from ophiscope.worlds.world import Lesion, Look, World
+from ophiscope.worlds.world import Detail, Lesion, Look, World
 
 __all__ = [
     "DETAILS",
@@ -47,8 +47,8 @@ _TILES = 4
 _MOSAICS = 0.4
 _LOOK_MODALITY = {"CT": 0, "MR": 1, "DX": 2, "US": 3, "ES": 4}
 _Corners = tuple[float, float, float, float]
-_Maps = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
-"""Detail, centre and box of the lesions seen, by row and column of visual tokens."""
+_Maps = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+"""Detail, centre, box and calcifications of the lesions seen, by row and column of visual tokens."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,6 +62,8 @@ class DenseView:
     """1 where a seen lesion has its centre."""
     box_M_4: NDArray[np.float32]
     """Left, top, right, bottom of that lesion, in shares of the view; NaN elsewhere."""
+    dots_M: NDArray[np.float32]
+    """Number of calcifications with their centre there; NaN where the view does not resolve them."""
     cover_M_R: NDArray[np.float32]
     """Share of the token covered by each real target; NaN where not annotated."""
     modality_M: NDArray[np.int64]
@@ -134,7 +136,8 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
         organ[((xs - x) / rx)[None, :] ** 2 + ((ys - y) / ry)[:, None] ** 2 < 1] = ORGANS.index(item.name)
     detail, centre = np.zeros((h, w), np.int64), np.zeros((h, w), np.float32)
     box = np.full((h, w, 4), np.nan, np.float32)
-    maps = (detail, centre, box)
+    dots = np.zeros((h, w), np.float32)
+    maps = (detail, centre, box, dots)
     seen = sum(_label_lesion(world, lesion, frame, window, maps=maps) for lesion in world.spots)
     tokens = h * w
     return DenseView(
@@ -143,6 +146,7 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
         detail_M=detail.reshape(tokens),
         centre_M=centre.reshape(tokens),
         box_M_4=box.reshape(tokens, 4),
+        dots_M=dots.reshape(tokens),
         cover_M_R=np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32),
         modality_M=np.full(tokens, _LOOK_MODALITY[world.look.value]),
         seen=seen,
@@ -151,7 +155,7 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
 
 def _label_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | None, *, maps: _Maps) -> bool:
     """Write one lesion into ``maps``; False where the view does not show it."""
-    detail, centre, box = maps
+    detail, centre, box, dots = maps
     scale = max(frame.scale_xy)
     if min(lesion.blob.radii_xy) / scale < LEAST_RADIUS_PX or _is_clipped(lesion.level, window):
         return False
@@ -169,10 +173,24 @@ def _label_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | N
         (covered_x > place[0]) & (covered_x < place[2])
     )
     inside[row, column] = True
-    word = lesion.answer if lesion.fine_px / scale >= LEAST_FINE_PX else "unresolved"
-    detail[inside] = DETAILS.index(word)
+    resolved = lesion.fine_px / scale >= LEAST_FINE_PX
+    detail[inside] = DETAILS.index(lesion.answer if resolved else "unresolved")
+    if lesion.detail is Detail.CALCIFICATIONS:
+        _mark_dots(lesion, frame, dots, resolved=resolved)
     box[inside] = np.clip(place, 0.0, 1.0)
     return True
+
+
+def _mark_dots(lesion: Lesion, frame: Frame, dots_H_W: NDArray[np.float32], *, resolved: bool) -> None:
+    """Count the calcifications in each token's cell of the view, or say that they cannot be counted."""
+    (ox, oy), step = frame.origin_xy, [POLICY.patch_px * scale for scale in frame.scale_xy]
+    rows, columns = dots_H_W.shape
+    for u, v in lesion.dots_xy:
+        x = lesion.blob.centre_xy[0] + u * lesion.blob.radii_xy[0]
+        y = lesion.blob.centre_xy[1] + v * lesion.blob.radii_xy[1]
+        column, row = int((x - ox) // step[0]), int((y - oy) // step[1])
+        if 0 <= column < columns and 0 <= row < rows:
+            dots_H_W[row, column] = dots_H_W[row, column] + 1 if resolved else np.nan
 
 
 def _is_clipped(level: float, window: Window | None) -> bool:
@@ -257,6 +275,7 @@ def _unlabelled(pixels: NDArray[np.uint8], *, modality_M: NDArray[np.int64]) -> 
         detail_M=np.full(tokens, -1),
         centre_M=np.full(tokens, np.nan, np.float32),
         box_M_4=np.full((tokens, 4), np.nan, np.float32),
+        dots_M=np.full(tokens, np.nan, np.float32),
         cover_M_R=np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32),
         modality_M=modality_M,
         seen=-1,

@@ -1,0 +1,95 @@
+"""What the visual tokens of nano are told: labels of phantoms, of mosaics, and of marked pictures."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+from ophiscope.core.answer_key import AnswerKey
+from ophiscope.core.result import ResultKind
+from ophiscope.metrics.overlap import compute_box_overlap
+from ophiscope.recipes.nano.arms import ARMS, write_arm_trajectory
+from ophiscope.recipes.nano.dense import _token_places
+from ophiscope.recipes.nano.stream import draw_kind
+from ophiscope.recipes.nano.tasks import AIMING, MIXTURE, draw_phantom_task, draw_real_task
+from ophiscope.recipes.nano.vision_data import (
+    DETAILS,
+    MODALITIES,
+    DenseView,
+    _label_mosaic,
+    draw_dense_views,
+)
+
+
+def take(count: int, seed: int = 3) -> list[DenseView]:
+    views = draw_dense_views(seed)
+    return [next(views) for _ in range(count)]
+
+
+def test_dots_are_as_many_as_the_calcifications_that_are_resolved() -> None:
+    counted = 0
+    for view in take(150):
+        shown = {DETAILS[int(index)] for index in view.detail_M} & {"1", "2", "3", "4"}
+        assert np.isnan(view.dots_M).any() or shown or view.dots_M.sum() == 0
+        if len(shown) == 1 and not np.isnan(view.dots_M).any() and view.centre_M.sum() == 1:
+            counted += 1
+            # a zoom that was placed a little off may cut one or two away
+            assert 0 <= int(next(iter(shown))) - view.dots_M.sum() <= 2
+    assert counted >= 8
+
+
+def test_boxes_of_a_view_hold_the_tokens_that_they_are_told_to() -> None:
+    seen = 0
+    for view in take(60):
+        places = _token_places(view.pixels_H_W_3.shape).numpy()
+        for token in np.flatnonzero(view.centre_M):
+            x0, y0, x1, y1 = view.box_M_4[token]
+            if min(x0, y0) <= 0 or max(x1, y1) >= 1:
+                continue  # cut by the view
+            middle = ((x0 + x1) / 2, (y0 + y1) / 2)
+            rows, columns = (side // 16 for side in view.pixels_H_W_3.shape[:2])
+            assert abs(places[token][0] - middle[0]) <= 0.75 / columns
+            assert abs(places[token][1] - middle[1]) <= 0.75 / rows
+            seen += 1
+    assert seen > 30
+
+
+def test_a_token_of_a_mosaic_has_the_modality_of_its_tile_and_none_on_a_border() -> None:
+    names = [MODALITIES[index % len(MODALITIES)] for index in range(16)]
+    pictures = [np.full((40, 60, 3), 10 * index, np.uint8) for index in range(16)]
+    view = _label_mosaic(pictures, names)
+    labels = view.modality_M.reshape(6, 6)
+    assert (labels[1] == -1).all()
+    assert (labels[:, 4] == -1).all()
+    # the tiles are 24 px wide, the tokens 16: of each half of a side the outer token lies in a tile, so does the inner
+    assert [MODALITIES[int(label)] for label in labels[0, [0, 2, 3, 5]]] == names[:4]
+    assert [MODALITIES[int(label)] for label in labels[5, [0, 2, 3, 5]]] == names[12:]
+    assert view.pixels_H_W_3[95, 95, 0] == 150
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_mark_is_boxed_where_its_key_says(seed: int) -> None:
+    task = draw_real_task(seed, "mark", ())
+    outcome = write_arm_trajectory(task, ARMS["tools"], None)
+    check_box(outcome.result, task.key)
+
+
+def test_an_arm_without_tools_says_boxes_too() -> None:
+    boxes = 0
+    for seed in range(40):
+        task = draw_phantom_task(seed, "plain")
+        if task.key.kind is ResultKind.BOX:
+            boxes += 1
+            check_box(write_arm_trajectory(task, ARMS["none"], None).result, task.key)
+    assert boxes >= 8
+
+
+def check_box(result: object, key: AnswerKey) -> None:
+    box = getattr(result, "box_xyxy", None)
+    assert box is not None
+    assert (compute_box_overlap(box, key.evidence_boxes[0].root_xyxy).iou or 0.0) > 0.9
+
+
+def test_where_to_look_comes_first() -> None:
+    kinds = [draw_kind(seed, AIMING) for seed in range(400)]
+    assert set(kinds) == set(AIMING) < set(MIXTURE)
+    assert abs(kinds.count("L1") / 400 - AIMING["L1"]) < 0.08
