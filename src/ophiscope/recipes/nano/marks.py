@@ -5,7 +5,6 @@ import numpy as np
 from ophiscope.agent.probe import PROBE_QUESTION
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
-from ophiscope.core.framing import ViewPolicy, compute_overview_frame
 from ophiscope.core.region import clip_box
 from ophiscope.core.result import ResultKind
 from ophiscope.media.sources import build_array_study
@@ -17,8 +16,8 @@ _LEAST, _MOST = 0.1, 0.5
 """Side of the rectangle, as a share of the picture's."""
 
 
-def pose_mark(rng: np.random.Generator, policy: ViewPolicy) -> RealTask:
-    """A noisy dark picture of any shape with a bright rectangle; ``policy`` says how large its overview is."""
+def pose_mark(rng: np.random.Generator) -> RealTask:
+    """A noisy dark picture of any shape with a bright rectangle."""
     w, h = (int(side) for side in rng.integers(256, 820, 2))
     shares = rng.uniform(_LEAST, _MOST, 2)
     x0, y0 = (round(float(rng.uniform(0.02, 0.98 - share)) * side) for share, side in zip(shares, (w, h), strict=True))
@@ -30,7 +29,7 @@ def pose_mark(rng: np.random.Generator, policy: ViewPolicy) -> RealTask:
     picture += rng.normal(0, float(rng.uniform(0, 12)), (h, w, 1))
     study = build_array_study(np.asarray(np.clip(np.rint(picture), 0, 255), np.uint8))
     box = clip_box(study.frame, (float(x0), float(y0), float(x1), float(y1))).box
-    seen_w, seen_h = compute_overview_frame(study.frame, policy).size_wh
-    seen = (x0 * seen_w / w, y0 * seen_h / h, x1 * seen_w / w, y1 * seen_h / h)
     key = AnswerKey(ResultKind.BOX, "box", evidence_boxes=(box,), group="mark")
-    return RealTask(Case((study,), PROBE_QUESTION), RealAsk(RealKind.MARK, tile_xyxy=seen), key)
+    return RealTask(
+        Case((study,), PROBE_QUESTION), RealAsk(RealKind.MARK, place_xyxy=(x0 / w, y0 / h, x1 / w, y1 / h)), key
+    )

@@ -46,6 +46,8 @@ SITE_WORDS = {
     "chest": "chest", "abdomen": "abdomen", "whole body": "trunk",
 }  # fmt: skip
 _TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "retinal vessels", "cell membrane", "lung")
+_BOXED = ("polyp", "breast tumor", "skin lesion")
+"""Targets that are one thing in one place, plain enough to be boxed by eye."""
 _FOREIGN = ("fracture", "pneumothorax", "aneurysm", "kidney stone", "catheter", "hernia")
 _QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
 _WORDS: dict[str, tuple[str, ...]] = {
@@ -58,6 +60,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
         "Is there {a}?", "Is {a} present?", "Does the image show {a}?", "Do you see {a}?", "Is {a} visible here?",
     ),
     "where": ("Where is the {t}?", "In which quarter of the image is the {t}?"),
+    "box": ("Where is the {t}? Answer with its box.", "Give the box of the {t}.", "In which box is the {t}?"),
     "share": ("How large a share of the image is the {t}?", "What share of the image does the {t} cover?"),
     "outline": ("Segment the {t}.", "Outline the {t}.", "Mark the {t}.", "Delineate the {t}."),
     "kind": ("Is the tumor benign or malignant?", "Is this breast tumor benign or malignant?"),
@@ -80,6 +83,7 @@ class RealKind(StrEnum):
     SITE = "site"
     PRESENCE = "presence"
     WHERE = "where"
+    BOX = "box"
     SHARE = "share"
     OUTLINE = "outline"
     KIND = "kind"
@@ -107,8 +111,8 @@ class RealAsk:
     target: str = ""
     plain: str = ""
     """The word that the overview (or, for ``kind``, the zoom) shows to anyone."""
-    tile_xyxy: tuple[float, float, float, float] | None = None
-    """Of a mosaic the tile of the asked modality, of a marked picture the mark; in pixels of the overview."""
+    place_xyxy: tuple[float, float, float, float] | None = None
+    """In shares of the picture's sides: of a mosaic the tile of the asked modality, else what is to be boxed by eye."""
 
 
 class RealTask(NamedTuple):
@@ -142,17 +146,23 @@ class RealOracle:
         return render_step(decide_real(self._ask, looks), request.messages, self._card.coords)
 
 
+_MOSAICS = (RealKind.MOSAIC, RealKind.MOSAIC_OUTLINE)
+
+
 def decide_real(ask: RealAsk, looks: Sequence[Look]) -> Step:
     """The next step; a function of the question, of what is plain in the picture, and of what tools said."""
     if ask.kind in (RealKind.MODALITY, RealKind.SITE):
         return Step("The overview is enough.", None, ask.plain)
-    if ask.kind is RealKind.MARK:
-        return Step("The overview is enough.", None, None, ask.tile_xyxy)
+    w, h = looks[0].views[0][1].size_wh
+    x0, y0, x1, y1 = ask.place_xyxy or (0.0, 0.0, 1.0, 1.0)
+    place = (x0 * w, y0 * h, x1 * w, y1 * h)
+    if ask.kind in (RealKind.MARK, RealKind.BOX):
+        return Step("The overview is enough.", None, None, place)
     facts = looks[-1].facts
     if "error" in facts:
         return Step("No tool knows this target.", None, "cannot tell")
-    if ask.tile_xyxy is not None and len(looks) == 1:
-        return Step("That image is a small part here.", ("zoom_in", {"view": 1, "box": ask.tile_xyxy}), None)
+    if ask.kind in _MOSAICS and len(looks) == 1:
+        return Step("That image is a small part here.", ("zoom_in", {"view": 1, "box": place}), None)
     last_view = looks[-1].views[-1][0] if looks[-1].views else 1
     if "present" not in facts and not any("present" in look.facts for look in looks):
         return Step("A tool must check this.", ("segment_text", {"view": last_view, "target": ask.target}), None)
@@ -191,12 +201,16 @@ def pose_real(rng: np.random.Generator, picture: RealPicture, *, augment: bool) 
     first = picture.rows[0]
     targets = [target for target in picture.masks if target in _TARGETS]
     choices = [RealKind.MODALITY, RealKind.SITE]
-    choices += [RealKind.PRESENCE] * 5 + ([RealKind.WHERE, RealKind.SHARE, *[RealKind.OUTLINE] * 3] if targets else [])
+    choices += [RealKind.PRESENCE] * 5 + (
+        [*[RealKind.WHERE] * 2, RealKind.SHARE, *[RealKind.OUTLINE] * 3] if targets else []
+    )
     graded = [name for name in picture.masks if name.startswith(("benign", "malignant"))]
     choices += [RealKind.KIND] * 3 if graded else []
     kind = choices[int(rng.integers(len(choices)))]
     free = kind in (RealKind.PRESENCE, RealKind.WHERE, RealKind.OUTLINE) and rng.uniform() < 0.4
     pixels, masks = _crop(rng, picture, augment=augment, free_of=targets if free else [])
+    boxed = [name for name in targets if name in _BOXED and masks[name].any()]
+    kind = RealKind.BOX if kind is RealKind.WHERE and boxed and rng.uniform() < 0.6 else kind
     study = build_array_study(pixels)
     target = targets[int(rng.integers(len(targets)))] if targets else "polyp"
     if kind is RealKind.PRESENCE and rng.uniform() < 0.25:
@@ -205,7 +219,11 @@ def pose_real(rng: np.random.Generator, picture: RealPicture, *, augment: bool) 
     plain = {RealKind.MODALITY: MODALITY_WORDS[first.modality], RealKind.SITE: SITE_WORDS[first.site]}.get(kind, "")
     if kind is RealKind.KIND:
         target, plain = "breast tumor", graded[0].split(maxsplit=1)[0]
-    ask = RealAsk(kind, target, plain)
+    place = None
+    if kind is RealKind.BOX:
+        target = boxed[0]
+        place = _compute_place(masks[target])
+    ask = RealAsk(kind, target, plain, place)
     options: tuple[str, ...] = ()
     if kind in (RealKind.MODALITY, RealKind.KIND) and rng.uniform() < 0.5:
         words = ("benign", "malignant") if kind is RealKind.KIND else _draw_modalities(rng, plain)
@@ -253,6 +271,13 @@ def _crop(
     return np.ascontiguousarray(pixels), masks
 
 
+def _compute_place(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
+    """The tight box of a mask, in shares of the picture's sides."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    h, w = mask.shape
+    return float(columns[0] / w), float(rows[0] / h), float((columns[-1] + 1) / w), float((rows[-1] + 1) / h)
+
+
 def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], *, options: bool) -> AnswerKey:
     mask = masks.get(ask.target)
     there = mask is not None and bool(mask.any())
@@ -261,6 +286,8 @@ def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], 
     if ask.kind in (RealKind.MODALITY, RealKind.SITE):
         return AnswerKey(ResultKind.OPTION if options else ResultKind.TEXT, ask.plain, group=f"real {ask.kind.value}")
     tools: tuple[str, ...] = ("segment_text",)
+    if ask.kind is RealKind.BOX:
+        return AnswerKey(ResultKind.BOX, "box", shown, boxes, group="real box")
     if ask.kind in (RealKind.PRESENCE, RealKind.MOSAIC):
         text, kind = ("yes" if there else "no"), ResultKind.YES_NO
     elif ask.kind is RealKind.KIND:
@@ -277,7 +304,7 @@ def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], 
         text, kind = _QUADRANTS[(x >= w / 2) + 2 * (y >= h / 2)], ResultKind.TEXT
     else:
         text, kind = "mask", ResultKind.MASK
-    if ask.tile_xyxy is not None:
+    if ask.kind in _MOSAICS:
         tools = ("zoom_in", *tools)
     return AnswerKey(
         kind, text, shown, boxes, needed_tools=tools, least_calls=len(tools), group=f"real {ask.kind.value}"
@@ -311,12 +338,11 @@ def pose_mosaic(
             mask[part] = np.asarray(resample(masks[target].astype(np.uint8) * 255, box, (size, size))) > 127
     study = build_array_study(canvas)
     row, column = divmod(place, tiles)
-    unit = 96 / tiles
-    tile_xyxy = (column * unit, row * unit, (column + 1) * unit, (row + 1) * unit)
+    tile_xyxy = (column / tiles, row / tiles, (column + 1) / tiles, (row + 1) / tiles)
     kind = RealKind.MOSAIC if rng.uniform() < 0.6 else RealKind.MOSAIC_OUTLINE
-    ask = RealAsk(kind, target, tile_xyxy=tile_xyxy)
+    ask = RealAsk(kind, target, place_xyxy=tile_xyxy)
     words = _phrase(rng, kind.value, target, MODALITY_WORDS[modality])
     key = _build_key(ask, study, {target: mask}, options=False)
-    x0, y0, x1, y1 = (value * side_px / 96 for value in tile_xyxy)
+    x0, y0, x1, y1 = (value * side_px for value in tile_xyxy)
     tile_box = clip_box(study.frame, (x0, y0, x1, y1)).box
     return RealTask(Case((study,), words), ask, replace(key, evidence_boxes=(tile_box,), least_calls=2))

@@ -109,7 +109,7 @@ def draw_real_task(seed: int, kind: Kind, pictures: Sequence[RealPicture], *, au
     """A question about a real picture (``real``), a mosaic of them (``mosaic``), or a marked picture (``mark``)."""
     rng = np.random.default_rng([seed, 19])
     if kind == "mark":
-        posed = pose_mark(rng, ViewPolicy(CARD.patch_px, CARD.max_view_px, CARD.min_view_px))
+        posed = pose_mark(rng)
     elif kind == "mosaic":
         posed = pose_mosaic(rng, pictures)
     else:
