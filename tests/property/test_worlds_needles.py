@@ -1,5 +1,7 @@
 """What is asked is not in the overview, and is in the view that decides: worlds of other answers are compared."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,7 @@ from ophiscope.core.frame import Frame
 from ophiscope.core.window import Window
 from ophiscope.worlds.anatomy import SMALL_ORGANS
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
-from ophiscope.worlds.world import Detail, Lesion, Look, World
+from ophiscope.worlds.world import Blob, Detail, Lesion, Look, World
 from world_cases import build_overview, build_twin, build_zoom, show
 
 SEEDS = range(14)
@@ -79,3 +81,13 @@ def test_needles_have_the_shape_that_their_names_promise() -> None:
         assert len(windowed.lesions) == 1
         assert windowed.look in (Look.CT, Look.MR)
         assert windowed.lesions[0].detail in (Detail.PATTERN, Detail.CALCIFICATIONS)
+
+
+def test_a_lesion_fills_its_box_whichever_way_it_lies() -> None:
+    for angle in (0.0, 0.4, math.pi / 2, 2.5):
+        blob = Blob((50.0, 40.0), (12.0, 6.0), angle)
+        turns = np.linspace(0, 2 * math.pi, 721)
+        along, across = 12.0 * np.cos(turns), 6.0 * np.sin(turns)
+        xs = along * math.cos(angle) - across * math.sin(angle)
+        ys = along * math.sin(angle) + across * math.cos(angle)
+        assert blob.halves_xy == pytest.approx((xs.max(), ys.max()), abs=0.01)

@@ -329,5 +329,5 @@ def _least_calls(world: World, ask: Ask, needle: Needle) -> int:
 
 
 def _organ_box(organ: Organ) -> tuple[float, float, float, float]:
-    (x, y), (rx, ry) = organ.blob.centre_xy, organ.blob.radii_xy
-    return x - rx, y - ry, x + rx, y + ry
+    (x, y), (half_x, half_y) = organ.blob.centre_xy, organ.blob.halves_xy
+    return x - half_x, y - half_y, x + half_x, y + half_y

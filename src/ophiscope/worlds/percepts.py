@@ -69,7 +69,7 @@ def compute_seen(world: World, frame: Frame, window: Window | None) -> Seen:
 
 
 def _see_organ(organ: Organ, frame: Frame, window: Window | None) -> SeenOrgan | None:
-    (x, y), (rx, ry) = organ.blob.centre_xy, organ.blob.radii_xy
+    (x, y), (rx, ry) = organ.blob.centre_xy, organ.blob.halves_xy
     box = _cut((x - rx, y - ry, x + rx, y + ry), frame)
     if box is None:
         return None

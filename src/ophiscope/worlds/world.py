@@ -4,6 +4,7 @@ Every length is in root pixels. A phantom holds no pixels; :mod:`ophiscope.world
 looked at.
 """
 
+import math
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -79,8 +80,14 @@ class Blob:
         return max(self.radii_xy) * (1.0 + sum(abs(amplitude) for _, amplitude, _ in self.wobble))
 
     @property
+    def halves_xy(self) -> tuple[float, float]:
+        """Half the width and half the height of the unwobbled blob as it lies."""
+        (rx, ry), cos, sin = self.radii_xy, math.cos(self.angle_rad), math.sin(self.angle_rad)
+        return math.hypot(rx * cos, ry * sin), math.hypot(rx * sin, ry * cos)
+
+    @property
     def box_xyxy(self) -> tuple[float, float, float, float]:
-        """Bounding box of the unwobbled blob."""
+        """A box that holds the blob however it is turned."""
         x, y = self.centre_xy
         half = self.reach_px
         return x - half, y - half, x + half, y + half
@@ -122,7 +129,7 @@ class Lesion:
         """Bounding box, halo included where the margin is what is asked."""
         x, y = self.blob.centre_xy
         reach = 1.55 if self.detail is Detail.MARGIN else 1.05
-        half_x, half_y = self.blob.radii_xy[0] * reach, self.blob.radii_xy[1] * reach
+        half_x, half_y = (reach * half for half in self.blob.halves_xy)
         return x - half_x, y - half_y, x + half_x, y + half_y
 
     @property
