@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument(
         "--aim", type=float, default=0.3, help="share of the steps that come first and ask where to look"
     )
+    parser.add_argument("--fall", type=float, default=0.4, help="share of the steps over which the learning rate falls")
     parser.add_argument("--frozen", action="store_true", help="leave the vision tower as it is, but for its mergers")
     parser.add_argument("--arm", choices=sorted(ARMS), default="tools")
     args = parser.parse_args()
@@ -110,7 +111,7 @@ def _train(
             torch.autograd.backward(_DENSE_WEIGHT * loss)
             teacher.step()
             dense.append(float(loss.detach()))
-        step_optimizers(optimizers, _share(step, args.steps))
+        step_optimizers(optimizers, _share(step, args.steps, args.fall))
         seen.append(LossParts(*(part.detach() for part in parts)))
         if (step + 1) % _LOG_EVERY == 0:
             rate = (step + 1 - start) * args.batch / (time.monotonic() - began)
@@ -140,9 +141,9 @@ def _draw_corpus(pack: Path | None) -> list[str]:
     return texts + [" ".join((case.question, *case.options)) for case in real] + list(REAL_THOUGHTS) * 20
 
 
-def _share(step: int, steps: int) -> float:
-    """Learning rate share: warm-up, plateau, and a linear fall to 2 % over the last 40 %."""
-    return min(1.0, (step + 1) / 60, 0.02 + 0.98 * (1 - step / steps) / 0.4)
+def _share(step: int, steps: int, fall: float) -> float:
+    """Learning rate share: warm-up, plateau, and a linear fall to 2 % over the last part ``fall`` of the steps."""
+    return min(1.0, (step + 1) / 60, 0.02 + 0.98 * (1 - step / steps) / fall)
 
 
 def _width(step: int, steps: int) -> float:

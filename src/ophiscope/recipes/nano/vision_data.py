@@ -113,13 +113,18 @@ def _zoom(root: Frame, box: _Corners) -> Frame:
 
 
 def _draw_window(rng: np.random.Generator, world: World) -> Window | None:
-    if world.default_window is None or rng.uniform() < 0.5:
-        return world.default_window
-    if world.look is Look.CT:
-        choices = (Window(-600, 1500), Window(40, 400), Window(400, 1800))
-        return choices[int(rng.integers(3))]
+    """The default, or another one; where the default hides a lesion, mostly one that shows it."""
+    window = world.default_window
+    hides = window is not None and any(_is_clipped(lesion.level, window) for lesion in world.lesions)
+    if window is None or rng.uniform() < (0.3 if hides else 0.5):
+        return window
     low, high = world.levels
-    return Window((low + high) / 2, high - low)
+    others = [Window((low + high) / 2, high - low)]
+    if world.look is Look.CT:
+        others = [Window(-600, 1500), Window(40, 400), Window(400, 1800)]
+    if hides:
+        others = [other for other in others if not _is_clipped(world.lesions[0].level, other)] or others
+    return others[int(rng.integers(len(others)))]
 
 
 def _label(world: World, frame: Frame, window: Window | None, source: PhantomSource) -> DenseView:
