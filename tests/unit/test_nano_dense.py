@@ -14,6 +14,7 @@ from ophiscope.recipes.nano.tasks import AIMING, MIXTURE, draw_phantom_task, dra
 from ophiscope.recipes.nano.vision_data import (
     DETAILS,
     MODALITIES,
+    SPOT_CELLS,
     DenseView,
     _label_mosaic,
     draw_dense_views,
@@ -93,3 +94,20 @@ def test_where_to_look_comes_first() -> None:
     kinds = [draw_kind(seed, AIMING) for seed in range(400)]
     assert set(kinds) == set(AIMING) < set(MIXTURE)
     assert abs(kinds.count("L1") / 400 - AIMING["L1"]) < 0.08
+
+
+def test_spots_cover_the_boxes_that_are_told_and_nothing_else() -> None:
+    checked = 0
+    for view in take(60):
+        rows, columns = (side // 16 for side in view.pixels_H_W_3.shape[:2])
+        cells = view.spot_M_C.reshape(rows, columns, SPOT_CELLS, SPOT_CELLS).transpose(0, 2, 1, 3)
+        covered = cells.reshape(rows * SPOT_CELLS, columns * SPOT_CELLS)
+        tokens = np.flatnonzero(view.centre_M)
+        if len(tokens) != 1 or (view.detail_M > 0).sum() < 2:
+            continue
+        x0, y0, x1, y1 = view.box_M_4[tokens[0]] * np.tile(covered.shape[::-1], 2)
+        xs = np.flatnonzero(covered[int(y0) : int(y1) + 1, int(x0) : int(x1) + 1])
+        # the halo of a margin is in its box, not in its spot
+        assert 0.2 < len(xs) / ((x1 - x0) * (y1 - y0)) <= 1.1
+        checked += 1
+    assert checked >= 8

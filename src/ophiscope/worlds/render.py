@@ -16,7 +16,7 @@ from ophiscope.core.axis import Place
 from ophiscope.media.resample import resample
 from ophiscope.worlds.world import Blob, Detail, Lesion, Look, Margin, Organ, Pattern, World
 
-__all__ = ["STORED_OFFSET", "PhantomSource", "render_levels"]
+__all__ = ["STORED_OFFSET", "PhantomSource", "compute_rho", "render_levels"]
 
 _Grid = NDArray[np.float32]
 _GRAIN_PX = 3.0
@@ -97,13 +97,13 @@ def _paint_organ(levels: _Grid, raster: _Raster, organ: Organ) -> None:
     top, bottom = np.searchsorted(ys, (cy - reach, cy + reach))
     if left >= right or top >= bottom:
         return
-    rho = _compute_rho(blob, xs[None, left:right], ys[top:bottom, None])
+    rho = compute_rho(blob, xs[None, left:right], ys[top:bottom, None])
     alpha = np.clip(0.5 + (1.0 - rho) * (min(blob.radii_xy) / (2 * edge_px)), 0.0, 1.0)
     part = levels[top:bottom, left:right]
     part += alpha * (organ.level - part)
 
 
-def _compute_rho(blob: Blob, x: _Grid, y: _Grid) -> _Grid:
+def compute_rho(blob: Blob, x: _Grid, y: _Grid) -> _Grid:
     """Distance from the centre in units of the blob's own radius in that direction."""
     dx, dy = x - np.float32(blob.centre_xy[0]), y - np.float32(blob.centre_xy[1])
     cos, sin = np.float32(math.cos(blob.angle_rad)), np.float32(math.sin(blob.angle_rad))
@@ -141,7 +141,7 @@ def _paint_lesion(levels: _Grid, origin_xy: tuple[float, float], step_xy: tuple[
 
 def _lesion_layer(lesion: Lesion, x: _Grid, y: _Grid) -> tuple[_Grid, _Grid]:
     """Opacity and value of a lesion at each sample."""
-    rho = _compute_rho(lesion.blob, x, y)
+    rho = compute_rho(lesion.blob, x, y)
     radius = min(lesion.blob.radii_xy)
     alpha = np.clip(0.5 + (1.0 - rho) * (radius / 1.5), 0.0, 1.0).astype(np.float32)
     value = np.full_like(rho, lesion.level)

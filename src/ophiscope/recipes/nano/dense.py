@@ -22,6 +22,7 @@ from ophiscope.recipes.nano.vision_data import (
     MODALITIES,
     ORGANS,
     REAL_TARGETS,
+    SPOT_CELLS,
     DenseView,
     draw_dense_views,
     draw_real_views,
@@ -40,6 +41,7 @@ class Heads(nn.Module):
         self.centre = nn.Linear(hidden, 1)
         self.place = nn.Linear(hidden, 2)
         self.box = nn.Linear(hidden, 4)
+        self.spot = nn.Linear(hidden, SPOT_CELLS**2)
         self.dots = nn.Linear(hidden, 1)
         self.cover = nn.Linear(hidden, len(REAL_TARGETS))
         self.modality = nn.Linear(hidden, len(MODALITIES))
@@ -99,6 +101,13 @@ def _compute_losses(tokens_M_D: Tensor, heads: Heads, views: list[DenseView]) ->
             # relative to where the token is: an absolute box alone was still 9 px off after 38,000 views
             around = heads.place(tokens_M_D[known]).repeat(1, 2)
             losses["box"] = 12 * functional.l1_loss(around + heads.box(tokens_M_D[known]), box[known])
+    spot = stack("spot_M_C")
+    known = ~spot[:, 0].isnan()
+    if known.any():
+        weight = torch.tensor(3.0)
+        losses["spot"] = 4 * functional.binary_cross_entropy_with_logits(
+            heads.spot(tokens_M_D[known]), spot[known], pos_weight=weight
+        )
     dots = stack("dots_M")
     known = ~dots.isnan()
     if known.any():

@@ -1,13 +1,11 @@
 """Test questions with the whole truth: also the outlines and shares that a key needs, and every place worth a look."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ophiscope.agent.loop import Outcome
 from ophiscope.core.answer_key import AnswerKey
@@ -23,6 +21,7 @@ from ophiscope.recipes.nano.tasks import CARD, IN_DOMAIN, Domain, Kind, draw_rea
 from ophiscope.worlds.asks import Ask, AskKind, pose_question
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
 from ophiscope.worlds.oracle import Oracle
+from ophiscope.worlds.render import compute_rho
 from ophiscope.worlds.study import build_array_phantom, build_lazy_phantom
 from ophiscope.worlds.world import Blob, Lesion, World
 
@@ -96,18 +95,9 @@ def compute_blob_mask(blob: Blob, root: Frame) -> Mask:
     left, top = max(x0 - 1, 0), max(y0 - 1, 0)
     right, bottom = min(x1 + 1, root.size_wh[0]), min(y1 + 1, root.size_wh[1])
     xs, ys = np.arange(left, right) + 0.5, np.arange(top, bottom) + 0.5
-    inside = _is_inside(blob, xs[None, :], ys[:, None])
+    inside = compute_rho(blob, xs[None, :], ys[:, None]) < 1.0
     box = (float(left), float(top), float(right), float(bottom))
     return Mask(root.window(box, (right - left, bottom - top)), inside).tight()
-
-
-def _is_inside(blob: Blob, x: NDArray[np.floating], y: NDArray[np.floating]) -> NDArray[np.bool_]:
-    dx, dy = x - blob.centre_xy[0], y - blob.centre_xy[1]
-    cos, sin = math.cos(blob.angle_rad), math.sin(blob.angle_rad)
-    u, v = (dx * cos + dy * sin) / blob.radii_xy[0], (dy * cos - dx * sin) / blob.radii_xy[1]
-    theta = np.arctan2(v, u)
-    edge = 1.0 + sum(amplitude * np.cos(order * theta + phase) for order, amplitude, phase in blob.wobble)
-    return np.asarray(np.hypot(u, v) < edge)
 
 
 def _list_targets(phantom: Phantom) -> tuple[Target, ...]:

@@ -36,7 +36,7 @@ from ophiscope.train.losses import LossParts, compute_token_loss
 __all__ = ["main"]
 
 _LOG_EVERY, _SAVE_EVERY = 20, 60
-_DENSE_WEIGHT = 0.3
+_DENSE_WEIGHT = 0.5
 """Of the dense loss (about 2 nats at first) beside the token loss (about 0.3)."""
 
 

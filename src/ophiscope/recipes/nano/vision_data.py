@@ -15,7 +15,7 @@ from ophiscope.media.render import compute_display
 from ophiscope.media.resample import resample
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
 from ophiscope.worlds.percepts import LEAST_FINE_PX, LEAST_RADIUS_PX
-from ophiscope.worlds.render import PhantomSource
+from ophiscope.worlds.render import PhantomSource, compute_rho
 from ophiscope.worlds.world import Detail, Lesion, Look, World
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "ORGANS",
     "POLICY",
     "REAL_TARGETS",
+    "SPOT_CELLS",
     "DenseView",
     "draw_dense_views",
     "draw_real_views",
@@ -40,6 +41,8 @@ MODALITIES = (
     "brightfield microscopy", "fluorescence microscopy", "pathology",
 )  # fmt: skip
 REAL_TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "cell membrane", "retinal vessels", "lung")
+SPOT_CELLS = 8
+"""Cells along a side of a token."""
 _VIEW_PX, _TOKENS = 96, 6
 """Side of a real view, and visual tokens along it."""
 _TILES = 4
@@ -62,6 +65,8 @@ class DenseView:
     """1 where a seen lesion has its centre."""
     box_M_4: NDArray[np.float32]
     """Left, top, right, bottom of that lesion, in shares of the view; NaN elsewhere."""
+    spot_M_C: NDArray[np.float32]
+    """1 at the cells of the token (8 x 8, in row order) that lie on a lesion or cyst, else 0; NaN where not known."""
     dots_M: NDArray[np.float32]
     """Number of calcifications with their centre there; NaN where the view does not resolve them."""
     cover_M_R: NDArray[np.float32]
@@ -151,6 +156,7 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
         detail_M=detail.reshape(tokens),
         centre_M=centre.reshape(tokens),
         box_M_4=box.reshape(tokens, 4),
+        spot_M_C=_draw_spots(world, frame, window),
         dots_M=dots.reshape(tokens),
         cover_M_R=np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32),
         modality_M=np.full(tokens, _LOOK_MODALITY[world.look.value]),
@@ -184,6 +190,20 @@ def _label_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | N
         _mark_dots(lesion, frame, dots, resolved=resolved)
     box[inside] = np.clip(place, 0.0, 1.0)
     return True
+
+
+def _draw_spots(world: World, frame: Frame, window: Window | None) -> NDArray[np.float32]:
+    """Which cells of each token lie on a spot that the window shows: the tower's finest idea of where something is."""
+    w, h = frame.size_wh
+    step = POLICY.patch_px // SPOT_CELLS
+    xs = frame.origin_xy[0] + (np.arange(w // step) + 0.5) * step * frame.scale_xy[0]
+    ys = frame.origin_xy[1] + (np.arange(h // step) + 0.5) * step * frame.scale_xy[1]
+    covered = np.zeros((h // step, w // step), np.float32)
+    for spot in world.spots:
+        if not _is_clipped(spot.level, window):
+            covered[compute_rho(spot.blob, xs[None, :], ys[:, None]) < 1.0] = 1.0
+    rows, columns = h // POLICY.patch_px, w // POLICY.patch_px
+    return covered.reshape(rows, SPOT_CELLS, columns, SPOT_CELLS).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
 
 
 def _mark_dots(lesion: Lesion, frame: Frame, dots_H_W: NDArray[np.float32], *, resolved: bool) -> None:
@@ -280,6 +300,7 @@ def _unlabelled(pixels: NDArray[np.uint8], *, modality_M: NDArray[np.int64]) -> 
         detail_M=np.full(tokens, -1),
         centre_M=np.full(tokens, np.nan, np.float32),
         box_M_4=np.full((tokens, 4), np.nan, np.float32),
+        spot_M_C=np.full((tokens, SPOT_CELLS**2), np.nan, np.float32),
         dots_M=np.full(tokens, np.nan, np.float32),
         cover_M_R=np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32),
         modality_M=modality_M,
