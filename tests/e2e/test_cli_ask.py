@@ -293,9 +293,9 @@ def test_ctrl_c_closes_the_trace_and_is_exit_130(image: Path, tmp_path: Path) ->
         wait_for_lines(tmp_path / "t" / "trace.jsonl", 6)
         started_s = time.monotonic()
         running.send_signal(signal.SIGINT)
-        out, _ = running.communicate(timeout=60)
+        out, said = running.communicate(timeout=60)
     assert time.monotonic() - started_s < 10
-    assert running.returncode == 130
+    assert running.returncode == 130, (out, said)
     assert json.loads(out)["stop"] == "cancelled"
     verdict = verify(tmp_path / "t")
     assert (verdict.intact, verdict.complete) == (True, True)

@@ -1,6 +1,7 @@
 """What an episode means: locks on its order, its refusals, its budgets and its ends. A failure here is a decision."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -240,10 +241,23 @@ def test_two_equal_runs_have_equal_payloads() -> None:
     assert one.trace.closed.payload_head == other.trace.closed.payload_head
 
 
-def test_ctrl_c_closes_the_trace_as_cancelled() -> None:
+def interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def interrupt_compiled_code() -> None:
+    """As an extension does that does not look whether its callback failed."""
+    try:
+        interrupt()
+    except KeyboardInterrupt as error:
+        raise SystemError("returned a result with an exception set") from error
+
+
+@pytest.mark.parametrize("stop", [interrupt, interrupt_compiled_code])
+def test_ctrl_c_closes_the_trace_as_cancelled(stop: Callable[[], None]) -> None:
     def say(request: Request) -> str:
         if len(request.messages) > 2:
-            raise KeyboardInterrupt
+            stop()
         return ZOOM
 
     ran = play(say)

@@ -33,7 +33,7 @@ from ophiscope.core.framing import compute_overview_frame
 from ophiscope.core.region import Mask
 from ophiscope.core.study import Study, StudyKind
 from ophiscope.core.trace import FailureEvent, RootRef, StopReason
-from ophiscope.errors import DiskFailed, ModelFailed, ToolCode, ToolError
+from ophiscope.errors import DiskFailed, ModelFailed, ToolCode, ToolError, raise_interrupt
 from ophiscope.ledger.sink import Sink
 from ophiscope.media.png import encode_mask_png, encode_picture_png
 from ophiscope.media.render import render_picture
@@ -99,6 +99,7 @@ class _Runner:
             # nothing more can be written, so the loop is not asked to record it
             self._end(Halt(StopReason.DISK_FAILED, type(error).__name__, str(error)))
         except Exception as error:
+            raise_interrupt(error)
             self._end_by_defect(error)
 
     def finish(self) -> Outcome:
@@ -209,6 +210,7 @@ def _sample(model: ChatModel, waiting: Sequence[_Runner]) -> list[Reply | Halt]:
     except BatchFailed as error:
         return [outcome if isinstance(outcome, Reply) else _describe(outcome) for outcome in error.outcomes]
     except Exception as error:
+        raise_interrupt(error)
         if len(waiting) == 1:
             return [_describe(error)]
         # who of them was at fault is not known: ask for each alone

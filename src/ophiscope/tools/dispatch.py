@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from ophiscope.core.action import Call
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import clip_box
-from ophiscope.errors import ToolCode, ToolError
+from ophiscope.errors import ToolCode, ToolError, raise_interrupt
 from ophiscope.protocol.coords import Profile
 from ophiscope.tools.arguments import parse_arguments, render_value
 from ophiscope.tools.refs import find_evidence, find_view
@@ -49,6 +49,7 @@ def dispatch(call: Call, tools: Sequence[Tool], look: Look, profile: Profile) ->
     except ToolError:
         raise
     except Exception as error:
+        raise_interrupt(error)
         # whatever a tool or a segmenter server says may hold paths and addresses: none of it reaches the model
         raise ToolError(ToolCode.TOOL_FAILED, f"{tool.name} failed and gave no result; nothing was changed.") from error
     return replace(observation, notes=(*notes, *observation.notes)) if notes else observation
