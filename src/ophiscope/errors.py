@@ -29,7 +29,6 @@ __all__ = [
     "ToolCode",
     "ToolError",
     "WrongInput",
-    "raise_interrupt",
 ]
 
 
@@ -127,12 +126,3 @@ class ToolError(OphiscopeError):
     def __init__(self, code: ToolCode, message: str) -> None:
         super().__init__(message)
         self.code = code
-
-
-def raise_interrupt(error: BaseException) -> None:
-    """Ctrl-C that compiled code turned into an error of its own (a ``SystemError``, say) is still Ctrl-C."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        cause = cause.__cause__ or cause.__context__

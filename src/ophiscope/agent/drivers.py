@@ -30,10 +30,11 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, Reply
 from ophiscope.core.evidence import MaskRef
 from ophiscope.core.framing import compute_overview_frame
+from ophiscope.core.interrupt import raise_interrupt
 from ophiscope.core.region import Mask
 from ophiscope.core.study import Study, StudyKind
 from ophiscope.core.trace import FailureEvent, RootRef, StopReason
-from ophiscope.errors import DiskFailed, ModelFailed, ToolCode, ToolError, raise_interrupt
+from ophiscope.errors import DiskFailed, ModelFailed, ToolCode, ToolError
 from ophiscope.ledger.sink import Sink
 from ophiscope.media.png import encode_mask_png, encode_picture_png
 from ophiscope.media.render import render_picture

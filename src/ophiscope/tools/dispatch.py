@@ -15,8 +15,9 @@ from pydantic import BaseModel
 
 from ophiscope.core.action import Call
 from ophiscope.core.frame import Frame
+from ophiscope.core.interrupt import raise_interrupt
 from ophiscope.core.region import clip_box
-from ophiscope.errors import ToolCode, ToolError, raise_interrupt
+from ophiscope.errors import ToolCode, ToolError
 from ophiscope.protocol.coords import Profile
 from ophiscope.tools.arguments import parse_arguments, render_value
 from ophiscope.tools.refs import find_evidence, find_view
