@@ -62,8 +62,8 @@ def test_the_default_window_hides_at_every_size_what_another_shows() -> None:
             # a few pixels may leak where a lesion touches tissue that the window shows, or noise is at its greatest
             assert (difference > 0).mean() < 0.004, (seed, (difference > 0).mean())
             views, equal = views + 1, equal + int(not difference.any())
-        shown = compare(world, twin, overview, Window(lesion.level, 6 * lesion.amplitude))
-        assert cut(shown, lesion, overview).max() >= 25, seed
+        shown = compare(world, twin, zoom, Window(lesion.level, 6 * lesion.amplitude))
+        assert cut(shown, lesion, zoom).max() >= 25, seed
     assert equal / views >= 0.8
 
 

@@ -90,7 +90,7 @@ def test_keys_say_what_is_needed(needle: Needle) -> None:
             assert key.group == posed.ask.kind.value
         else:
             assert key.group == needle.value
-            assert key.needed_tools == (("window",) if needle is Needle.W else ("zoom_in",))
+            assert key.needed_tools == (("window", "zoom_in") if needle is Needle.W else ("zoom_in",))
 
 
 def test_a_selector_tells_two_lesions_apart() -> None:

@@ -313,7 +313,7 @@ def _select(lesions: list[Lesion], selector: str) -> Lesion:
 
 def _needed_tools(ask: Ask, needle: Needle) -> tuple[str, ...]:
     if needle is Needle.W:
-        return ("window",)
+        return ("window", "zoom_in")
     if needle is not Needle.PLAIN:
         return ("zoom_in",)
     return {AskKind.OUTLINE: ("segment_box",), AskKind.SHARE: ("segment_box", "measure")}.get(ask.kind, ())
@@ -323,7 +323,7 @@ def _least_calls(world: World, ask: Ask, needle: Needle) -> int:
     if needle is Needle.L3:
         fits = sum(lesion.answer == ask.wanted for lesion in world.lesions)
         return len(world.lesions) if ask.kind is AskKind.COUNT_WITH or not fits else 1
-    if needle is Needle.L2:
+    if needle in (Needle.L2, Needle.W):
         return 2
     return len(_needed_tools(ask, needle))
 

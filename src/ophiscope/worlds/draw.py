@@ -38,7 +38,7 @@ class Needle(StrEnum):
     L3 = "L3"
     """Several candidates, alike in the overview, are checked one after another."""
     W = "W"
-    """Clipped by the default window at every size: only ``window`` shows it."""
+    """Clipped by the default window at every size: only ``window`` shows it, and a zoom there reads it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,7 +231,8 @@ def _with_hidden(rng: np.random.Generator, world: World, recipe: Recipe) -> Worl
     host = pick(rng, [organ for organ in world.organs if organ.name in names])
     place, radius = _draw_hidden_place(rng, world, host)
     detail = pick(rng, (Detail.PATTERN, Detail.CALCIFICATIONS))
-    fine = max(radius / 2.2, 3.2 * _unit(world)) * recipe.fineness
+    # too fine for the overview even where the window shows it: the eye needs a zoom as well
+    fine = min(radius / 4.0 * (1.0 if detail is Detail.PATTERN else 1.5), 1.6 * _unit(world)) * recipe.fineness
     if world.look is Look.MR:
         level, amplitude = host.level + 130.0, 110.0
     elif "lung" in host.name:
