@@ -8,6 +8,7 @@ command is given again), and ends with a checkpoint folder that ``--model hf:FOL
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -62,7 +63,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
-    if not (args.out / "tokenizer.json").exists():
+    if args.start is not None:
+        shutil.copyfile(args.start / "tokenizer.json", args.out / "tokenizer.json")
+    elif not (args.out / "tokenizer.json").exists():
         train_tokenizer(_draw_corpus(args.data)).save(str(args.out / "tokenizer.json"))
     codec = load_codec(args.out)
     config = build_nano_config(codec.tokenizer.get_vocab_size(), image_token_id=codec.image_id, shape=NANO_SHAPE)
