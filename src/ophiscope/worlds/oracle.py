@@ -156,7 +156,8 @@ def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
         found = next((lesion for _, seen in look.views if (lesion := _same(seen.lesions, target))), None)
         words.append(found.answer if found and found.answer else "unclear")
     fits = [index for index, word in enumerate(words) if word == ask.wanted]
-    last = f"{_name(words[-1])}. " if words else ""
+    # said out loud, so that each step follows from what stands beside it
+    last = f"{_name(words[-1])}, wanted {ask.wanted}: {'fits' if words[-1] == ask.wanted else 'no'}. " if words else ""
     settled = bool(fits) and ask.kind is not AskKind.COUNT_WITH
     if len(words) < len(candidates) and not settled:
         think = f"{last}Checked {len(words)} of {len(candidates)}, {len(fits)} fit."
