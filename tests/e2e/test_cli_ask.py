@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli_runs import Done
+from cli_runs import Done, start_cli
 from episode_cases import SEGMENT, ZOOM
 from ophiscope.ledger.read import read_trace
 from ophiscope.ledger.verify import verify
@@ -269,19 +269,6 @@ def wait_for_lines(path: Path, count: int) -> None:
             return
         time.sleep(0.01)
     raise TimeoutError(f"{path} never held {count} events")
-
-
-def start_cli(*arguments: str | Path) -> "subprocess.Popen[str]":
-    """``ophiscope ...`` running."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "ophiscope.apps.cli", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **ONE_THREAD},
-        # a shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-    )
 
 
 def test_ctrl_c_closes_the_trace_and_is_exit_130(image: Path, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli_runs import Done
+from cli_runs import Done, start_cli
 from episode_cases import SEGMENT, ZOOM
 from ophiscope import ask
 from ophiscope.agent.ask import AskSettings, check_folder
@@ -183,21 +183,11 @@ def test_a_folder_that_cannot_be_looked_into_is_wrong_input(tmp_path: Path, monk
     assert caught.value.exit_code == 2
 
 
-def _start(*arguments: str | Path) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "ophiscope", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        # a shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
-    )
-
-
 def test_ctrl_c_says_one_line(image: Path, tmp_path: Path) -> None:
     with StubServer(faults=[Fault.HANG]) as stub:
-        running = _start("ask", image, "q", "--model", stub.model_argument, "--tools", "none", "--out", tmp_path / "t")
+        running = start_cli(
+            "ask", image, "q", "--model", stub.model_argument, "--tools", "none", "--out", tmp_path / "t"
+        )
         until = time.monotonic() + 60
         while not stub.hits and time.monotonic() < until:
             time.sleep(0.05)

@@ -16,7 +16,7 @@ from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
 from ophiscope.worlds.draw import Needle
 from ophiscope.worlds.pick import pick
-from ophiscope.worlds.world import Detail, Lesion, Look, Margin, Organ, Pattern, World
+from ophiscope.worlds.world import Detail, Lesion, Look, Margin, Pattern, World
 
 __all__ = ["MODALITY_WORDS", "Ask", "AskKind", "Posed", "pose_question"]
 
@@ -97,7 +97,7 @@ def pose_question(rng: np.random.Generator, world: World, study: Study, needle: 
     boxes = tuple(clip_box(study.frame, lesion.box_xyxy).box for lesion in lesions)
     organ = world.organ(ask.organ) if ask.kind is AskKind.BOX else None
     if organ is not None:
-        boxes = (clip_box(study.frame, _organ_box(organ)).box,)
+        boxes = (clip_box(study.frame, organ.blob.bounds_xyxy).box,)
     key = AnswerKey(
         kind=kind,
         text=text,
@@ -326,8 +326,3 @@ def _least_calls(world: World, ask: Ask, needle: Needle) -> int:
     if needle in (Needle.L2, Needle.W):
         return 2
     return len(_needed_tools(ask, needle))
-
-
-def _organ_box(organ: Organ) -> tuple[float, float, float, float]:
-    (x, y), (half_x, half_y) = organ.blob.centre_xy, organ.blob.halves_xy
-    return x - half_x, y - half_y, x + half_x, y + half_y

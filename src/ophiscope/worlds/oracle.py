@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from ophiscope.core.action import Call
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
+from ophiscope.core.frame import Frame
 from ophiscope.core.message import Message, Role
 from ophiscope.core.view import View
 from ophiscope.protocol.coords import PROFILES
@@ -22,7 +23,7 @@ from ophiscope.worlds.percepts import Seen, SeenLesion, SeenOrgan, compute_seen
 from ophiscope.worlds.world import CYST, World
 from ophiscope.worlds.world import Look as Modality
 
-__all__ = ["Look", "Oracle", "Step", "decide", "read_looks", "render_step"]
+__all__ = ["Look", "Oracle", "Step", "decide", "read_looks", "render_box", "render_step"]
 
 
 _ROOM = 0.12
@@ -138,13 +139,14 @@ def _decide_in_organ(ask: Ask, looks: Sequence[Look]) -> Step:
 
 def _decide_spot(ask: Ask, spot: SeenLesion, looks: Sequence[Look], absent: str) -> Step:
     """Look at the spot in an organ until it is plain; a cyst is no lesion."""
-    step = _zoom_until_plain(spot, looks)
-    if step.call is not None or not (shown := _find_plain(spot, looks)):
-        return step
+    shown = _find_plain(spot, looks)
+    if shown is None:
+        return _zoom_until_plain(spot, looks)
     handle, word = shown
     if word == CYST:
         return _answer("It is a cyst.", absent, _cited(looks, handle))
-    return step if ask.kind is not AskKind.LESION_IN_ORGAN else _answer(step.think, "yes", _cited(looks, handle))
+    said = "yes" if ask.kind is AskKind.LESION_IN_ORGAN else word
+    return _answer(f"{_name(word)}.", said, _cited(looks, handle))
 
 
 def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -342,13 +344,18 @@ def _read_facts(text: str) -> dict[str, object]:
     return facts if isinstance(facts, dict) else {}
 
 
+def render_box(box_xyxy: tuple[float, float, float, float], frame: Frame, coords: str) -> str:
+    """An answer that is a place: a box in pixels of ``frame`` in the coordinates of the model."""
+    return f"box {list(PROFILES[coords].from_pixels(box_xyxy, frame))}"
+
+
 def render_step(step: Step, messages: Sequence[Message], coords: str) -> str:
     """A step in the words of the grammar; boxes in the coordinates of the model."""
     if step.call is None:
         text = step.answer or ""
         if step.box_xyxy is not None:
             frame = next(view for message in messages for view in message.views).picture.frame
-            text = f"box {list(PROFILES[coords].from_pixels(step.box_xyxy, frame))}"
+            text = render_box(step.box_xyxy, frame, coords)
         return render_answer(text, think=step.think)
     name, arguments = step.call
     pixels = arguments.get("box")

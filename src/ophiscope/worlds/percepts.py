@@ -69,8 +69,7 @@ def compute_seen(world: World, frame: Frame, window: Window | None) -> Seen:
 
 
 def _see_organ(organ: Organ, frame: Frame, window: Window | None) -> SeenOrgan | None:
-    (x, y), (rx, ry) = organ.blob.centre_xy, organ.blob.halves_xy
-    box = _cut((x - rx, y - ry, x + rx, y + ry), frame)
+    box = _cut(organ.blob.bounds_xyxy, frame)
     if box is None:
         return None
     side = _side(organ.level, window)

@@ -86,6 +86,12 @@ class Blob:
         return math.hypot(rx * cos, ry * sin), math.hypot(rx * sin, ry * cos)
 
     @property
+    def bounds_xyxy(self) -> tuple[float, float, float, float]:
+        """Tight box of the unwobbled blob as it lies."""
+        (x, y), (half_x, half_y) = self.centre_xy, self.halves_xy
+        return x - half_x, y - half_y, x + half_x, y + half_y
+
+    @property
     def box_xyxy(self) -> tuple[float, float, float, float]:
         """A box that holds the blob however it is turned."""
         x, y = self.centre_xy

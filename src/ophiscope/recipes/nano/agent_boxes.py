@@ -21,6 +21,7 @@ from ophiscope.media.sources import build_array_study
 from ophiscope.metrics.overlap import compute_box_overlap
 from ophiscope.models.local.load import NANO_DIR
 from ophiscope.recipes.nano.arms import ARMS, load_arm
+from ophiscope.recipes.nano.real_tasks import BOX_QUESTION, BOXED
 from ophiscope.recipes.nano.tasks import build_setup
 from ophiscope.recipes.nano_seg.data import read_pack
 from ophiscope.recipes.nano_seg.evaluate import (
@@ -34,12 +35,11 @@ from ophiscope.recipes.nano_seg.evaluate import (
 )
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.nano_seg import NanoSeg
+from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.train.collect import collect_episode
 
 __all__ = ["draw_box", "main", "measure_target"]
 
-_QUESTION = "Where is the {target}? Answer with its box."
-_TARGETS = ("polyp", "breast tumor", "skin lesion")
 _Box = tuple[float, float, float, float]
 
 
@@ -52,7 +52,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     model, pack, segmenter = load_arm(args.model, ARMS["tools"]), read_pack(args.data), NanoSeg.load_default()
-    lines = {target: measure_target(model, human_items(pack, target), segmenter) for target in _TARGETS}
+    lines = {target: measure_target(model, human_items(pack, target), segmenter) for target in BOXED}
     said = {"weights_sha256": model.card.weights_sha256, "segmenter_sha256": segmenter.weights_sha256, "targets": lines}
     args.out.write_text(json.dumps(said, indent=1) + "\n", "utf-8")
     print(json.dumps(said, indent=1))
@@ -60,7 +60,8 @@ def main() -> None:
 
 def measure_target(model: ChatModel, items: Sequence[Item], segmenter: NanoSeg) -> dict[str, object]:
     """Boxes, their IoU with the true ones, and Dice, each with its 95 % interval over pictures."""
-    drawn = [draw_box(model, item) for item in items]
+    tool = build_segmenter("nano-seg")
+    drawn = [draw_box(model, item, tool) for item in items]
     ious = [_compute_iou(box, item) for box, item in zip(drawn, items, strict=True)]
     true: list[_Box | None] = [tuple(map(float, item.box_xyxy)) for item in items]  # type: ignore[misc]
     segment = segment_with(segmenter)
@@ -75,10 +76,10 @@ def measure_target(model: ChatModel, items: Sequence[Item], segmenter: NanoSeg) 
     }
 
 
-def draw_box(model: ChatModel, item: Item) -> _Box | None:
+def draw_box(model: ChatModel, item: Item, tool: Segmenter) -> _Box | None:
     """The box that the model answers with, in pixels of the picture; None for any other answer."""
-    case = Case((build_array_study(item.picture),), _QUESTION.format(target=item.target))
-    outcome = collect_episode(case, model, build_setup(case, build_segmenter("nano-seg")), session=item.image)
+    case = Case((build_array_study(item.picture),), BOX_QUESTION.format(t=item.target))
+    outcome = collect_episode(case, model, build_setup(case, tool), session=item.image)
     return outcome.result.box_xyxy if outcome.result is not None else None
 
 

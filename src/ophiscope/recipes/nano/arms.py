@@ -17,12 +17,12 @@ from ophiscope.core.result import ResultKind
 from ophiscope.models.local.engine import LocalModel, LocalParts
 from ophiscope.models.local.load import compute_weights_sha256, load_nano_model
 from ophiscope.models.local.tokens import load_codec
-from ophiscope.protocol.coords import PROFILES
 from ophiscope.protocol.grammar import render_answer
 from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.tasks import CARD, Task, build_setup, write_trajectory
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.train.collect import collect_episode
+from ophiscope.worlds.oracle import render_box
 
 __all__ = ["ARMS", "TOKEN_PX", "Arm", "DirectAnswer", "load_arm", "write_arm_trajectory"]
 
@@ -63,7 +63,7 @@ class DirectAnswer:
         self._text = "cannot tell" if key.kind is ResultKind.MASK or key.text == "share" else key.text
         if key.kind is ResultKind.BOX:
             box = key.evidence_boxes[0]
-            self._text = f"box {list(PROFILES[card.coords].from_pixels(box.root_xyxy, box.frame))}"
+            self._text = render_box(box.root_xyxy, box.frame, card.coords)
         self._card = card
 
     @property

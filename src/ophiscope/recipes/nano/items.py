@@ -105,9 +105,8 @@ def _list_targets(phantom: Phantom) -> tuple[Target, ...]:
     places = [(box.frame.root, box.root_xyxy) for box in phantom.key.evidence_boxes]
     organ = phantom.world.organ(phantom.ask.organ) if phantom.key.group == Needle.L2.value else None
     if organ is not None:
-        (x, y), (rx, ry) = organ.blob.centre_xy, organ.blob.halves_xy
         frame = phantom.case.studies[0].frame
-        places.insert(0, (frame.root, clip_box(frame, (x - rx, y - ry, x + rx, y + ry)).box.root_xyxy))
+        places.insert(0, (frame.root, clip_box(frame, organ.blob.bounds_xyxy).box.root_xyxy))
     return tuple(Target(root, place) for root, place in places)
 
 

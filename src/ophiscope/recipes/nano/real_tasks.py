@@ -25,6 +25,8 @@ from ophiscope.worlds.oracle import Look, Step, read_looks, render_step
 from ophiscope.worlds.percepts import Seen
 
 __all__ = [
+    "BOXED",
+    "BOX_QUESTION",
     "MODALITY_WORDS",
     "REAL_THOUGHTS",
     "RealKind",
@@ -46,7 +48,8 @@ SITE_WORDS = {
     "chest": "chest", "abdomen": "abdomen", "whole body": "trunk",
 }  # fmt: skip
 _TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "retinal vessels", "cell membrane", "lung")
-_BOXED = ("polyp", "breast tumor", "skin lesion")
+BOX_QUESTION = "Where is the {t}? Answer with its box."
+BOXED = ("polyp", "breast tumor", "skin lesion")
 """Targets that are one thing in one place, plain enough to be boxed by eye."""
 _FOREIGN = ("fracture", "pneumothorax", "aneurysm", "kidney stone", "catheter", "hernia")
 _QUADRANTS = ("upper left", "upper right", "lower left", "lower right")
@@ -60,7 +63,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
         "Is there {a}?", "Is {a} present?", "Does the image show {a}?", "Do you see {a}?", "Is {a} visible here?",
     ),
     "where": ("Where is the {t}?", "In which quarter of the image is the {t}?"),
-    "box": ("Where is the {t}? Answer with its box.", "Give the box of the {t}.", "In which box is the {t}?"),
+    "box": (BOX_QUESTION, "Give the box of the {t}.", "In which box is the {t}?"),
     "share": ("How large a share of the image is the {t}?", "What share of the image does the {t} cover?"),
     "outline": ("Segment the {t}.", "Outline the {t}.", "Mark the {t}.", "Delineate the {t}."),
     "kind": ("Is the tumor benign or malignant?", "Is this breast tumor benign or malignant?"),
@@ -209,7 +212,7 @@ def pose_real(rng: np.random.Generator, picture: RealPicture, *, augment: bool) 
     kind = choices[int(rng.integers(len(choices)))]
     free = kind in (RealKind.PRESENCE, RealKind.WHERE, RealKind.OUTLINE) and rng.uniform() < 0.4
     pixels, masks = _crop(rng, picture, augment=augment, free_of=targets if free else [])
-    boxed = [name for name in targets if name in _BOXED and masks[name].any()]
+    boxed = [name for name in targets if name in BOXED and masks[name].any()]
     kind = RealKind.BOX if kind is RealKind.WHERE and boxed and rng.uniform() < 0.6 else kind
     study = build_array_study(pixels)
     target = targets[int(rng.integers(len(targets)))] if targets else "polyp"
