@@ -50,6 +50,27 @@ def test_the_overview_hides_what_a_zoom_shows(needle: Needle) -> None:
     assert np.mean(zoomed_means) > 4.0
 
 
+@pytest.mark.parametrize("needle", [Needle.L1, Needle.L3])
+def test_what_is_hidden_in_an_unfamiliar_look_is_hidden_as_well(needle: Needle) -> None:
+    levels, codes = set(), set()
+    for seed in SEEDS:
+        world = draw_world(seed, Recipe(needle, unfamiliar=True))
+        low, high = world.levels
+        for lesion in world.lesions:
+            assert low < lesion.level < high
+        overview, lesion = build_overview(world), world.lesions[0]
+        twin = build_twin(world)
+        hidden = cut(compare(world, twin, overview), lesion, overview)
+        shown = cut(compare(world, twin, build_zoom(world, lesion.box_xyxy)), lesion, build_zoom(world, lesion.box_xyxy))
+        assert hidden.mean() <= 4.0, (seed, hidden.mean())
+        assert shown.max() >= 16, (seed, shown.max())
+        levels.add(round((world.background - low) / (high - low), 2))
+        codes.add(world.code)
+    assert len(levels) > 8
+    assert len(codes) > 3
+    assert "DX" not in codes  # the modality that is held out stays unread
+
+
 def test_the_default_window_hides_at_every_size_what_another_shows() -> None:
     equal, views = 0, 0
     for seed in range(24):

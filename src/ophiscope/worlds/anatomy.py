@@ -8,10 +8,13 @@ import numpy as np
 from ophiscope.core.window import Window
 from ophiscope.worlds.world import Blob, Look, Organ
 
-__all__ = ["SMALL_ORGANS", "STYLES", "Style", "draw_organs", "draw_palette"]
+__all__ = ["NO_HOSTS", "SMALL_ORGANS", "STYLES", "Style", "draw_organs", "draw_palette", "draw_unfamiliar"]
 
 SMALL_ORGANS = ("spleen", "right kidney", "left kidney", "heart")
 """Where a small lesion is looked for: a zoom on one of these magnifies at least three times."""
+
+NO_HOSTS = ("spine", "right lung", "left lung", "lumen", "right ventricle", "left ventricle")
+"""Organs that hold no lesion unless it is hidden by the window."""
 
 # scene -> (name, centre, radii) in shares of width and height; the first is the body
 _SCENES: dict[str, tuple[tuple[str, float, float, float, float], ...]] = {
@@ -89,6 +92,26 @@ STYLES = {
     Look.ENDOSCOPY: Style(("lumen",), _ES, (0, 1), 0.02, 0.05, (0.16, 0.28), None),
     Look.XRAY: Style(("chest",), _XRAY, (0, 4095), 60.0, 90.0, (450, 750), Window(2048, 4096)),
 }
+
+
+def draw_unfamiliar(rng: np.random.Generator, style: Style) -> Style:
+    """``style`` with any anatomy, at levels and on a scale that no modality has: nothing that a reader may lean on."""
+    low, high = style.span
+    scale = float(np.exp(rng.uniform(np.log(0.5), np.log(4.0)))) if style.window else 1.0
+    names = sorted({name for scene in _SCENES.values() for name, *_ in scene})
+    # a host keeps so far from either end that a lesion fits between, brighter or darker
+    shares = {name: rng.uniform(*((0.0, 1.0) if name in NO_HOSTS else (0.4, 0.6))) for name in names}
+    shares["background"] = rng.uniform(0.0, 1.0)
+    window = style.window and Window(round(style.window.center * scale), round(style.window.width * scale))
+    return Style(
+        scenes=tuple(_SCENES),
+        levels={name: scale * (low + share * (high - low)) for name, share in shares.items()},
+        span=(scale * low, scale * high),
+        noise=scale * style.noise,
+        texture=scale * style.texture,
+        contrast=(scale * style.contrast[0], scale * style.contrast[1]),
+        window=window,
+    )
 
 
 def draw_organs(rng: np.random.Generator, scene: str, style: Style, size_wh: tuple[int, int]) -> tuple[Organ, ...]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ophiscope.core.window import Window
-from ophiscope.worlds.anatomy import SMALL_ORGANS, STYLES, draw_organs, draw_palette
+from ophiscope.worlds.anatomy import NO_HOSTS, SMALL_ORGANS, STYLES, draw_organs, draw_palette, draw_unfamiliar
 from ophiscope.worlds.pick import pick
 from ophiscope.worlds.world import Blob, Detail, Lesion, Look, Margin, Organ, Outline, Pattern, World
 
@@ -54,6 +54,8 @@ class Recipe:
     """Multiplies the size of the fine structure; for the series that sweeps it through visibility."""
     lesion_count: tuple[int, int] | None = None
     """Least and most lesions; None: what the needle asks for."""
+    unfamiliar: bool = False
+    """Levels and anatomy of no modality; for L1 and L3, whose questions do not depend on these."""
 
 
 class _Sketch(NamedTuple):
@@ -78,9 +80,10 @@ class _Spot(NamedTuple):
 
 _HIDING_WINDOWS = {"lung": Window(40, 400), "soft": Window(-650, 900), "MR": Window(180, 360)}
 """Defaults of W worlds: what they clip lies beyond them by more than noise and shading can bridge."""
+_FREE_LOOKS = (Look.MR, Look.US, Look.ENDOSCOPY)
+"""Looks whose levels mean nothing by themselves, as Hounsfield units do."""
+_OTHER_CODES = ("CT", "MR", "CR", "MG", "PT", "NM", "XA", "OT")
 _LESION_COUNTS = {Needle.L1: (1, 2), Needle.L3: (2, 4), Needle.PLAIN: (0, 4)}
-_NO_HOSTS = ("spine", "right lung", "left lung", "lumen", "right ventricle", "left ventricle")
-"""Organs that hold no lesion unless it is hidden by the window."""
 _TRIES = 600
 _PALE = 90.0
 """CT organs of a greater level hold darker lesions: brighter ones would leave the default window."""
@@ -90,8 +93,8 @@ _VARIED = (Detail.PATTERN, Detail.MARGIN, Detail.CALCIFICATIONS)
 def draw_world(seed: int, recipe: Recipe) -> World:
     """One world, a pure function of ``seed`` and ``recipe``."""
     rng = np.random.default_rng([seed, 71])
-    look = recipe.look or pick(rng, _looks(recipe.needle))
-    style = STYLES[look]
+    look = recipe.look or pick(rng, _FREE_LOOKS if recipe.unfamiliar else _looks(recipe.needle))
+    style = draw_unfamiliar(rng, STYLES[look]) if recipe.unfamiliar else STYLES[look]
     scene = pick(rng, style.scenes)
     if recipe.needle in (Needle.L2, Needle.W) and look is Look.MR:
         scene = "abdomen"
@@ -116,6 +119,7 @@ def draw_world(seed: int, recipe: Recipe) -> World:
         default_window=window,
         levels=style.span,
         palette=draw_palette(rng, look),
+        code=pick(rng, _OTHER_CODES) if recipe.unfamiliar else None,
     )
     return _with_lesions(rng, world, recipe)
 
@@ -167,15 +171,17 @@ def _draw_alike(rng: np.random.Generator, world: World, recipe: Recipe, detail: 
     spot = _draw_spot(rng, world, radius * 1.6)
     if spot is None or any(_is_near(spot.centre_xy, radius, other) for other in world.lesions):
         return None
-    delta = _draw_contrast(rng, world.look, spot.level)
+    delta = _draw_contrast(rng, world, spot.level)
     sketch = _Sketch(detail, spot.centre_xy, radius, fine, spot.level + delta, abs(delta), spot.organ)
     return _build_lesion(rng, recipe.outlines, sketch)
 
 
-def _draw_contrast(rng: np.random.Generator, look: Look, level: float) -> float:
+def _draw_contrast(rng: np.random.Generator, world: World, level: float) -> float:
     """How much a lesion differs from ``level`` around it, with its sign; in CT it stays in the default window."""
-    low, high = STYLES[look].contrast
-    sign = (-1 if level > _PALE else 1) if look is Look.CT else int(rng.choice((-1, 1)))
+    style = STYLES[world.look]
+    scale = (world.levels[1] - world.levels[0]) / (style.span[1] - style.span[0])
+    low, high = (scale * contrast for contrast in style.contrast)
+    sign = (-1 if level > _PALE else 1) if world.look is Look.CT else int(rng.choice((-1, 1)))
     return float(sign * rng.uniform(low, high))
 
 
@@ -212,7 +218,7 @@ def _draw_small(rng: np.random.Generator, world: World, recipe: Recipe, host: Or
     turn, far = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.55)
     x = host.blob.centre_xy[0] + far * math.cos(turn) * host.blob.radii_xy[0]
     y = host.blob.centre_xy[1] + far * math.sin(turn) * host.blob.radii_xy[1]
-    delta = 1.15 * _draw_contrast(rng, world.look, host.level)
+    delta = 1.15 * _draw_contrast(rng, world, host.level)
     detail = pick(rng, (Detail.PATTERN, Detail.CALCIFICATIONS))
     fine = radius / 4.0 * recipe.fineness * (1.0 if detail is Detail.PATTERN else 1.5)
     sketch = _Sketch(detail, (x, y), radius, fine, host.level + delta, abs(delta), host.name)
@@ -321,7 +327,7 @@ def _draw_spot(rng: np.random.Generator, world: World, reach: float) -> _Spot | 
             level, name = organ.level, organ.name
         elif distance < 1 + margin:
             return None
-    return None if name in _NO_HOSTS else _Spot((x, y), level, name)
+    return None if name in NO_HOSTS else _Spot((x, y), level, name)
 
 
 def _is_near(centre_xy: tuple[float, float], radius: float, other: Lesion) -> bool:

@@ -26,8 +26,9 @@ from ophiscope.worlds.world import Look as Modality
 __all__ = ["Look", "Oracle", "Step", "decide", "read_looks", "render_box", "render_step"]
 
 
-_ROOM = 0.12
-"""Of a spot's side, on each side of it."""
+_ROOM, _ROOM_PX = 0.12, 1.2
+"""On each side of a spot: this share of its side, and at least so many pixels of the view, which places an edge no
+better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +160,7 @@ def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
         words.append(found.answer if found and found.answer else "unclear")
     fits = [index for index, word in enumerate(words) if word == ask.wanted]
     # said out loud, so that each step follows from what stands beside it
-    last = f"{_name(words[-1])}, wanted {ask.wanted}: {'fits' if words[-1] == ask.wanted else 'no'}. " if words else ""
+    last = f"{_name(words[-1])}; wanted {ask.wanted}: {'fits' if words[-1] == ask.wanted else 'no'}. " if words else ""
     settled = bool(fits) and ask.kind is not AskKind.COUNT_WITH
     if len(words) < len(candidates) and not settled:
         think = f"{last}Checked {len(words)} of {len(candidates)}, {len(fits)} fit."
@@ -283,7 +284,7 @@ def _name(word: str) -> str:
 def _leave_room(box_xyxy: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
     """A box that still shows all of a spot when it is placed a little off: who looks closer does not cut it fine."""
     x0, y0, x1, y1 = box_xyxy
-    x, y = _ROOM * (x1 - x0), _ROOM * (y1 - y0)
+    x, y = max(_ROOM * (x1 - x0), _ROOM_PX), max(_ROOM * (y1 - y0), _ROOM_PX)
     return x0 - x, y0 - y, x1 + x, y1 + y
 
 

@@ -30,7 +30,7 @@ def _build_header(world: World, study: str, root: str) -> StudyHeader:
         root=root,
         size_wh=world.size_wh,
         channels=1 if scalar else 3,
-        modality=world.look.value if scalar else None,
+        modality=(world.code or world.look.value) if scalar else None,
         bits_stored=16 if scalar else 8,
         slope_intercept=(1.0, -STORED_OFFSET) if scalar else (1.0, 0.0),
         value_range=world.levels if scalar else (0.0, 255.0),

@@ -174,6 +174,8 @@ class World:
     """Colours of the least and greatest level, for colour looks."""
     cysts: tuple[Lesion, ...] = ()
     """Spots that are no lesions: alike from afar, with a dark core that shows only when they are large in a view."""
+    code: str | None = None
+    """Modality of its header where it is not that of the look."""
 
     @property
     def spots(self) -> tuple[Lesion, ...]:

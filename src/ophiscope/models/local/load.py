@@ -129,7 +129,8 @@ def load_nano_model(directory: Path) -> SkeletonModel:
 
 def _assemble(name: str, directory: Path, model: Any, coords: str | None) -> LocalModel:
     """Join a loaded model with its tokenizer, picture layout and card."""
-    config, nano = model.config, name == "nano"
+    config = model.config
+    nano = getattr(config, "ophiscope_family", "") == "nano"
     family = _FAMILIES[config.model_type]
     layout = _read_layout(directory, config, family)
     codec = load_codec(directory)

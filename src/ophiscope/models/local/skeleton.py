@@ -65,6 +65,8 @@ class SkeletonConfig:
     image_token_id: int
     tie_word_embeddings: bool = True
     model_type: str = "qwen3_vl"
+    ophiscope_family: str = "nano"
+    """Which prompt and view size it was trained with; other programs pass over it."""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "SkeletonConfig":
@@ -102,6 +104,7 @@ class SkeletonConfig:
         vision["deepstack_visual_indexes"] = list(self.vision_config.deepstack_visual_indexes)
         return {
             "model_type": self.model_type,
+            "ophiscope_family": self.ophiscope_family,
             "architectures": ["Qwen3VLForConditionalGeneration"],
             "image_token_id": self.image_token_id,
             "video_token_id": self.text_config.vocab_size,

@@ -28,7 +28,7 @@ from ophiscope.recipes.nano.vision_data import (
     draw_real_views,
 )
 
-__all__ = ["DenseTeacher", "DenseViews", "Heads", "compute_dense_losses"]
+__all__ = ["DenseTeacher", "DenseViews", "Heads", "compute_dense_losses", "load_heads"]
 
 
 class Heads(nn.Module):
@@ -88,7 +88,9 @@ def _compute_losses(tokens_M_D: Tensor, heads: Heads, views: list[DenseView]) ->
     modality = stack("modality_M")
     where = _token_places(views[0].pixels_H_W_3.shape).repeat(len(views), 1)
     losses["place"] = 6 * functional.l1_loss(heads.place(tokens_M_D), where)
-    losses["modality"] = 0.3 * functional.cross_entropy(heads.modality(tokens_M_D), modality, ignore_index=-1)
+    known = modality >= 0
+    if known.any():
+        losses["modality"] = 0.3 * functional.cross_entropy(heads.modality(tokens_M_D[known]), modality[known])
     organ, detail, centre = stack("organ_M"), stack("detail_M"), stack("centre_M")
     if (organ >= 0).any():
         losses["organ"] = 0.5 * functional.cross_entropy(heads.organ(tokens_M_D), organ)
@@ -133,20 +135,26 @@ def compute_dense_losses(visual: Any, heads: Heads, views: list[DenseView]) -> d
     return _compute_losses(tokens, heads, views)
 
 
+def load_heads(vision: Path | None) -> Heads:
+    """The read-out heads in ``state.pt`` of the vision stage; fresh ones where ``vision`` is None."""
+    heads = Heads(NANO_SHAPE.hidden)
+    if vision is not None:
+        heads.load_state_dict(torch.load(vision, weights_only=True)["heads"])
+    return heads
+
+
 class DenseTeacher:
     """Read-out heads and an endless stream of labelled views.
 
     Args:
-        vision: ``state.pt`` of the vision stage, for the heads; fresh heads where None.
+        heads: Trained on; of the vision stage, see :func:`load_heads`.
         pack: The seg_pack folder, or None for phantoms only.
         batch: Views of a step.
         seed: Where the stream begins.
     """
 
-    def __init__(self, vision: Path | None, pack: Path | None, *, batch: int, seed: int) -> None:
-        self._heads = Heads(NANO_SHAPE.hidden)
-        if vision is not None:
-            self._heads.load_state_dict(torch.load(vision, weights_only=True)["heads"])
+    def __init__(self, heads: Heads, pack: Path | None, *, batch: int, seed: int) -> None:
+        self._heads = heads
         self._optimizer = torch.optim.AdamW(self._heads.parameters(), lr=6e-4, weight_decay=0.01)
         loader = torch.utils.data.DataLoader(
             DenseViews(seed, batch, pack), batch_size=None, num_workers=1, prefetch_factor=4

@@ -16,7 +16,9 @@ from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.tasks import (
     AIMING,
     CARD,
+    IN_DOMAIN,
     MIXTURE,
+    UNFAMILIAR,
     Kind,
     Task,
     draw_phantom_task,
@@ -30,6 +32,8 @@ from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_
 
 __all__ = ["Batches", "draw_kind", "draw_task", "encode_task", "find_box_ids"]
 
+_STRANGE, _STRANGE_SHARE = ("L1", "L3"), 0.25
+"""Kinds of which a share shows organs at levels of no modality."""
 _POOL = 6
 """Batches whose examples are sorted by length together."""
 _REAL = ("real", "mosaic")
@@ -112,7 +116,8 @@ def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
     """One task, a pure function of its arguments."""
     if kind == "mark" or kind in _REAL:
         return draw_real_task(seed, kind, pictures)
-    return draw_phantom_task(seed, kind)
+    strange = kind in _STRANGE and np.random.default_rng([seed, 31]).uniform() < _STRANGE_SHARE
+    return draw_phantom_task(seed, kind, domain=UNFAMILIAR if strange else IN_DOMAIN)
 
 
 def encode_task(

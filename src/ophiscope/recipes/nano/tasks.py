@@ -50,13 +50,13 @@ Kind = str
 """``plain``, ``L1``, ``L2``, ``L3``, ``W``, ``real``, ``mosaic``, ``mark``."""
 MIXTURE: Mapping[Kind, float] = {
     "plain": 0.14,
-    "L1": 0.22,
-    "L2": 0.17,
-    "L3": 0.21,
+    "L1": 0.21,
+    "L2": 0.13,
+    "L3": 0.26,
     "W": 0.1,
-    "real": 0.14,
+    "real": 0.12,
     "mosaic": 0.03,
-    "mark": 0.02,
+    "mark": 0.01,
 }
 AIMING: Mapping[Kind, float] = {"plain": 0.35, "mark": 0.1, "L1": 0.35, "L2": 0.1, "L3": 0.1}
 """What comes first: where to look is learned slowest, and these ask for a box in almost every turn."""
@@ -78,9 +78,12 @@ class Domain:
     outlines: tuple[Outline, ...] = (Outline.ROUND, Outline.OVAL, Outline.LOBED)
     width_px: int | None = None
     fineness: float = 1.0
+    unfamiliar: bool = False
 
 
 IN_DOMAIN = Domain()
+UNFAMILIAR = Domain(unfamiliar=True)
+"""Seen in training now and then, so that nothing leans on the levels of a modality; in no set that is reported."""
 HELD_OUT = {
     "appearance": Domain(look=Look.XRAY),
     "lesion family": Domain(outlines=(Outline.ANGULAR,)),
@@ -98,7 +101,7 @@ def draw_phantom_task(seed: int, kind: Kind, *, domain: Domain = IN_DOMAIN, whol
         whole: Draw the whole picture once (as a file would be) instead of only what is looked at.
     """
     needle = Needle(kind)
-    recipe = Recipe(needle, domain.look, domain.outlines, domain.width_px, domain.fineness)
+    recipe = Recipe(needle, domain.look, domain.outlines, domain.width_px, domain.fineness, None, domain.unfamiliar)
     world = draw_world(seed, recipe)
     study = build_array_phantom(world) if whole else build_lazy_phantom(world)
     posed = pose_question(np.random.default_rng([seed, 17]), world, study, needle)

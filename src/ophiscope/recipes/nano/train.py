@@ -22,7 +22,7 @@ from ophiscope.models.local.load import load_nano_model, write_checkpoint
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.tokens import TextCodec, load_codec
 from ophiscope.recipes.nano.arms import ARMS
-from ophiscope.recipes.nano.dense import DenseTeacher
+from ophiscope.recipes.nano.dense import DenseTeacher, load_heads
 from ophiscope.recipes.nano.numbers import init_number_rows
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.real_tasks import REAL_THOUGHTS
@@ -58,6 +58,9 @@ def main() -> None:
         "--aim", type=float, default=0.3, help="share of the steps that come first and ask where to look"
     )
     parser.add_argument("--fall", type=float, default=0.4, help="share of the steps over which the learning rate falls")
+    parser.add_argument(
+        "--blur", type=float, default=16.0, help="how much wider, in thousandths, coordinate targets are at first"
+    )
     parser.add_argument("--frozen", action="store_true", help="leave the vision tower as it is, but for its mergers")
     parser.add_argument("--arm", choices=sorted(ARMS), default="tools")
     args = parser.parse_args()
@@ -78,14 +81,15 @@ def main() -> None:
     if args.frozen:
         for part in (model.model.visual.patch_embed, model.model.visual.pos_embed, model.model.visual.blocks):
             part.requires_grad_(False)
-    optimizers = build_optimizers([("model", model)], lr=args.lr)
-    start = resume_state(args.out, {"model": model}, optimizers)
-    _train(args, model, codec, optimizers, start=start)
+    _train(args, model, codec, build_optimizers([("model", model)], lr=args.lr))
 
 
 def _train(
-    args: argparse.Namespace, model: Any, codec: TextCodec, optimizers: Sequence[torch.optim.Optimizer], *, start: int
+    args: argparse.Namespace, model: Any, codec: TextCodec, optimizers: Sequence[torch.optim.Optimizer]
 ) -> None:
+    heads = load_heads(args.vision)
+    modules = {"model": model, "heads": heads}
+    start = resume_state(args.out, modules, optimizers)
     begin = 1_000_000 * (args.seed + 1)
     stream = Batches(
         args.out,
@@ -97,7 +101,7 @@ def _train(
     )
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=8)
     numbers = (codec.encode("0")[0], GREATEST_NUMBER)
-    teacher = DenseTeacher(args.vision, args.data, batch=args.dense, seed=args.seed + 7 * start) if args.dense else None
+    teacher = DenseTeacher(heads, args.data, batch=args.dense, seed=args.seed + 7 * start) if args.dense else None
     began = time.monotonic()
     seen: list[LossParts] = []
     dense: list[float] = []
@@ -106,7 +110,7 @@ def _train(
             break
         logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T)
         parts = compute_token_loss(
-            logits, batch.targets_K, batch.coordinate_K, numbers=numbers, width=_width(step, args.steps), weight=2.0
+            logits, batch.targets_K, batch.coordinate_K, numbers=numbers, width=_width(step, args.steps, args.blur), weight=2.0
         )
         torch.autograd.backward(parts.total)
         if teacher is not None:
@@ -129,7 +133,7 @@ def _train(
             )
             seen, dense = [], []
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == args.steps:
-            write_state(args.out, {"model": model}, optimizers, step=step + 1)
+            write_state(args.out, modules, optimizers, step=step + 1)
             write_checkpoint(args.out, model, codec.tokenizer, half=True)
 
 
@@ -149,9 +153,9 @@ def _share(step: int, steps: int, fall: float) -> float:
     return min(1.0, (step + 1) / 60, 0.02 + 0.98 * (1 - step / steps) / fall)
 
 
-def _width(step: int, steps: int) -> float:
+def _width(step: int, steps: int, blur: float) -> float:
     """Width of the coordinate target: wide while a box is only roughly right, narrow in the end."""
-    return 8.0 + 16.0 * max(0.0, 1.0 - step / (0.7 * steps))
+    return 8.0 + blur * max(0.0, 1.0 - step / (0.7 * steps))
 
 
 if __name__ == "__main__":

@@ -82,7 +82,8 @@ def draw_dense_views(seed: int) -> Iterator[DenseView]:
     needles = (Needle.PLAIN, Needle.L1, Needle.L2, Needle.L3, Needle.W)
     for index in range(1 << 40):
         needle = needles[int(rng.choice(5, p=(0.15, 0.3, 0.2, 0.2, 0.15)))]
-        world = draw_world(seed * 1_000_003 + index, Recipe(needle))
+        strange = needle in (Needle.L1, Needle.L3) and index % 4 == 0
+        world = draw_world(seed * 1_000_003 + index, Recipe(needle, unfamiliar=strange))
         root = Frame("phantom", world.size_wh)
         source = PhantomSource(world)
         for frame in _draw_frames(rng, world, root):
@@ -159,7 +160,7 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
         spot_M_C=_draw_spots(world, frame, window),
         dots_M=dots.reshape(tokens),
         cover_M_R=np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32),
-        modality_M=np.full(tokens, _LOOK_MODALITY[world.look.value]),
+        modality_M=np.full(tokens, -1 if world.code else _LOOK_MODALITY[world.look.value]),
         seen=seen,
     )
 
