@@ -58,10 +58,9 @@ def test_what_is_hidden_in_an_unfamiliar_look_is_hidden_as_well(needle: Needle) 
         low, high = world.levels
         for lesion in world.lesions:
             assert low < lesion.level < high
-        overview, lesion = build_overview(world), world.lesions[0]
-        twin = build_twin(world)
-        hidden = cut(compare(world, twin, overview), lesion, overview)
-        shown = cut(compare(world, twin, build_zoom(world, lesion.box_xyxy)), lesion, build_zoom(world, lesion.box_xyxy))
+        twin, lesion = build_twin(world), world.lesions[0]
+        overview, zoom = build_overview(world), build_zoom(world, lesion.box_xyxy)
+        hidden, shown = (cut(compare(world, twin, frame), lesion, frame) for frame in (overview, zoom))
         assert hidden.mean() <= 4.0, (seed, hidden.mean())
         assert shown.max() >= 16, (seed, shown.max())
         levels.add(round((world.background - low) / (high - low), 2))

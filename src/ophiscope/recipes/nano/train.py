@@ -84,9 +84,7 @@ def main() -> None:
     _train(args, model, codec, build_optimizers([("model", model)], lr=args.lr))
 
 
-def _train(
-    args: argparse.Namespace, model: Any, codec: TextCodec, optimizers: Sequence[torch.optim.Optimizer]
-) -> None:
+def _train(args: argparse.Namespace, model: Any, codec: TextCodec, optimizers: Sequence[torch.optim.Optimizer]) -> None:
     heads = load_heads(args.vision)
     modules = {"model": model, "heads": heads}
     start = resume_state(args.out, modules, optimizers)
@@ -109,8 +107,9 @@ def _train(
         if step >= args.steps:
             break
         logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T)
+        width = _width(step, args.steps, args.blur)
         parts = compute_token_loss(
-            logits, batch.targets_K, batch.coordinate_K, numbers=numbers, width=_width(step, args.steps, args.blur), weight=2.0
+            logits, batch.targets_K, batch.coordinate_K, numbers=numbers, width=width, weight=2.0
         )
         torch.autograd.backward(parts.total)
         if teacher is not None:
