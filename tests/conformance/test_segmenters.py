@@ -19,7 +19,8 @@ def build_random_nano() -> Segmenter:
     """The network of nano-seg with random weights: the form of its answers does not depend on training."""
     torch = pytest.importorskip("torch")
     from ophiscope.tools.segmenters.nano import Nano
-    from ophiscope.tools.segmenters.nano_seg import NanoSeg, NanoSegNet
+    from ophiscope.tools.segmenters.nano_seg import NanoSeg
+    from ophiscope.tools.segmenters.nano_seg_net import NanoSegNet
 
     torch.manual_seed(0)
     return Nano(NanoSeg(NanoSegNet(), weights_sha256="0" * 64))

@@ -12,7 +12,9 @@ pytest.importorskip("safetensors")
 
 from safetensors.torch import save
 
-from ophiscope.tools.segmenters.nano_seg import TARGETS, NanoSeg, render_box_channels, sample_window
+from ophiscope.tools.segmenters.nano_seg import NanoSeg
+from ophiscope.tools.segmenters.nano_seg_net import TARGETS
+from ophiscope.tools.segmenters.nano_seg_windows import render_box_channels, sample_window
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from ophiscope.recipes.nano_seg.evaluate import (
 from ophiscope.recipes.nano_seg.export import compute_logistic
 from ophiscope.recipes.nano_seg.refit import Features, refit_presence
 from ophiscope.recipes.nano_seg.train import Config, compute_loss, compute_lr, train, training_images
-from ophiscope.tools.segmenters.nano_seg import TARGETS, NanoSegNet
+from ophiscope.tools.segmenters.nano_seg_net import TARGETS, NanoSegNet
 
 
 def _mask(x0: int, y0: int, x1: int, y1: int) -> np.ndarray:

@@ -93,7 +93,7 @@ def test_the_nearest_share_words() -> None:
 
 
 def test_synonyms_never_contradict_a_target_and_are_never_ambiguous() -> None:
-    nano_seg = pytest.importorskip("ophiscope.tools.segmenters.nano_seg")
+    nano_seg = pytest.importorskip("ophiscope.tools.segmenters.nano_seg_net")
     forms = {compute_normal_form(target): target for target in nano_seg.TARGETS}
     assert len(forms) == len(nano_seg.TARGETS)
     seen: dict[str, str] = {}

@@ -32,7 +32,8 @@ from ophiscope.data.seg_pack import (
     read_picture,
     read_rows,
 )
-from ophiscope.tools.segmenters.nano_seg import FINE_TARGETS, TARGETS, render_box_channels, sample_window
+from ophiscope.tools.segmenters.nano_seg_net import FINE_TARGETS, TARGETS
+from ophiscope.tools.segmenters.nano_seg_windows import render_box_channels, sample_window
 
 __all__ = ["Batch", "Pack", "Sampler", "breast_folds", "read_pack", "validation_images"]
 

@@ -17,7 +17,8 @@ from safetensors.torch import save
 
 from ophiscope.recipes.nano_seg.data import Pack, read_pack, validation_images
 from ophiscope.recipes.nano_seg.evaluate import Item, compute_auroc, draw_presence_crops, human_items, load_checkpoint
-from ophiscope.tools.segmenters.nano_seg import TARGETS, Calibration, NanoSeg
+from ophiscope.tools.segmenters.nano_seg import Calibration, NanoSeg
+from ophiscope.tools.segmenters.nano_seg_net import TARGETS
 
 __all__ = ["compute_logistic", "main", "render_weights"]
 

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from ophiscope.recipes.nano_seg.data import Pack, Sampler, read_pack
 from ophiscope.recipes.nano_seg.train import MIXES, training_images
-from ophiscope.tools.segmenters.nano_seg import NanoSegNet
+from ophiscope.tools.segmenters.nano_seg_net import NanoSegNet
 
 __all__ = ["Features", "collect_features", "main", "refit_presence"]
 

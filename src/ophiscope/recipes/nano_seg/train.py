@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from ophiscope.data.seg_pack import Split
 from ophiscope.recipes.nano_seg.data import BREAST, Batch, Pack, Sampler, breast_folds, read_pack, validation_images
-from ophiscope.tools.segmenters.nano_seg import NanoSegNet
+from ophiscope.tools.segmenters.nano_seg_net import NanoSegNet
 
 __all__ = ["MIXES", "Config", "compute_loss", "main", "train", "training_images"]
 

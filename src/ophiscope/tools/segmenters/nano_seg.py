@@ -1,96 +1,30 @@
 """nano-seg: one small promptable segmenter, prompted by a box, by a target's name, or by both.
 
-A residual U-Net of 1.8 million parameters whose blocks are modulated by the prompt (FiLM: Perez et al.,
-arXiv:1709.07871). A box prompt is answered on a square window around the box, so that the object always has about
-the same size, and the box enters as two extra channels: its interior, and the elliptic radius inside it. A text
-prompt is answered on the whole picture.
+A box prompt is answered on a square window around the box, so that the object always has about the same size, and the
+box enters as two extra channels: its interior, and the elliptic radius inside it. A text prompt is answered on the
+whole picture.
 
 Shapes: ``B`` batch, ``C`` channel, ``H`` row, ``W`` column. Coordinates are continuous pixels, x right, y down,
 (0, 0) at the outer corner of the first pixel. The recipe is ``ophiscope.recipes.nano_seg``.
 """
 
 import hashlib
-import itertools
 import json
 import math
 from importlib import resources
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import load as load_safetensors
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
+from ophiscope.tools.segmenters.nano_seg_net import FINE_TARGETS, TARGETS, NanoSegNet
+from ophiscope.tools.segmenters.nano_seg_windows import Window, paste_window, read_window, render_box_channels
 from ophiscope.tools.segmenters.segmenter import Prediction
 
-__all__ = [
-    "FINE_TARGETS",
-    "TARGETS",
-    "Calibration",
-    "NanoSeg",
-    "NanoSegNet",
-    "Prediction",
-    "Window",
-    "render_box_channels",
-    "sample_window",
-]
-
-TARGETS: tuple[str, ...] = (
-    "polyp",
-    "breast tumor",
-    "benign breast tumor",
-    "malignant breast tumor",
-    "nuclei",
-    "cell membrane",
-    "retinal vessels",
-    "skin lesion",
-    "lung",
-    "aorta",
-    "colon",
-    "duodenum",
-    "femur left",
-    "femur right",
-    "gallbladder",
-    "gluteus maximus left",
-    "gluteus maximus right",
-    "gluteus medius left",
-    "gluteus medius right",
-    "gluteus minimus left",
-    "gluteus minimus right",
-    "hip left",
-    "hip right",
-    "iliac artery left",
-    "iliac artery right",
-    "iliac vena left",
-    "iliac vena right",
-    "iliopsoas left",
-    "iliopsoas right",
-    "inferior vena cava",
-    "intervertebral discs",
-    "kidney",
-    "kidney left",
-    "kidney right",
-    "liver",
-    "lung lower lobe left",
-    "lung lower lobe right",
-    "pancreas",
-    "portal vein and splenic vein",
-    "prostate",
-    "ribs",
-    "sacrum",
-    "small bowel",
-    "spinal cord",
-    "spleen",
-    "stomach",
-    "urinary bladder",
-    "vertebrae",
-)
-"""The closed vocabulary of text prompts; the order is the row of the embedding, less one (row 0: no name given)."""
-
-FINE_TARGETS = frozenset({"nuclei", "cell membrane", "retinal vessels"})
-"""Many small or thin parts: segmented at a finer grid, without a second look."""
+__all__ = ["Calibration", "NanoSeg"]
 
 BOX_CONTEXT = 1.5
 """Side of the window around a box, as a multiple of the box's longer side."""
@@ -100,142 +34,6 @@ FINE_PX = 256
 """Side of the network's input for a box, for a compact target by name, and (at most) for a fine target by name."""
 
 _FORMAT = "nano-seg/1"
-_PROMPT_CHANNELS = 2
-_COND = 64
-
-
-class Window(NamedTuple):
-    """A square of the picture, in continuous pixels; it may reach beyond the picture, where the network sees black."""
-
-    x0: float
-    y0: float
-    side: float
-
-
-class _Block(nn.Module):
-    """Residual block of two 3x3 convolutions; the prompt scales and shifts the second."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
-        self.norm2 = nn.BatchNorm2d(width)
-        self.film = nn.Linear(_COND, 2 * width)
-        nn.init.zeros_(self.film.weight)
-        nn.init.zeros_(self.film.bias)
-
-    def forward(self, x: Tensor, cond_B_K: Tensor) -> Tensor:
-        scale, shift = self.film(cond_B_K)[:, :, None, None].chunk(2, dim=1)
-        y = self.norm2(self.conv2(functional.relu(self.norm1(self.conv1(x)))))
-        return functional.relu(x + y * (1 + scale) + shift)
-
-
-class NanoSegNet(nn.Module):
-    """The network: picture and prompt to mask logits and one presence logit.
-
-    Args:
-        widths: Channels at 1/2, 1/4, 1/8 and 1/16 of the input's side.
-        depths: Blocks of the encoder at those scales; the decoder has one at each of the first three.
-        targets: Size of the vocabulary.
-    """
-
-    def __init__(
-        self,
-        widths: tuple[int, ...] = (16, 40, 96, 160),
-        depths: tuple[int, ...] = (1, 1, 2, 2),
-        targets: int = len(TARGETS),
-    ) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3 + _PROMPT_CHANNELS, widths[0], 3, stride=2, padding=1)
-        self.embed_target = nn.Embedding(targets + 1, _COND)
-        self.embed_mode = nn.Embedding(2, _COND)
-        pairs = list(itertools.pairwise(widths))
-        self.encoder = nn.ModuleList(
-            nn.ModuleList(_Block(w) for _ in range(n)) for w, n in zip(widths, depths, strict=True)
-        )
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 3, stride=2, padding=1) for a, b in pairs)
-        self.context = nn.Linear(widths[-1], widths[-1])
-        self.up = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in pairs)
-        self.decoder = nn.ModuleList(_Block(w) for w in widths[:-1])
-        self.mask_head = nn.Conv2d(widths[0], 4, 1)
-        self.presence_head = nn.Sequential(nn.Linear(2 * widths[-1] + _COND + 2, 64), nn.ReLU(), nn.Linear(64, 1))
-
-    def forward(self, x_B_C_H_W: Tensor, target_B: Tensor, boxed_B: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute logits.
-
-        Args:
-            x_B_C_H_W: RGB minus 0.5 in -0.5..0.5, then the two prompt channels; sides are multiples of 16.
-            target_B: 0 for no name, else 1 + index in :data:`TARGETS`.
-            boxed_B: 1 where the sample has a box prompt.
-
-        Returns:
-            Mask logits ``(B, H, W)`` and presence logits ``(B,)``.
-        """
-        cond = functional.relu(self.embed_target(target_B) + self.embed_mode(boxed_B))
-        x = functional.relu(self.stem(x_B_C_H_W))
-        skips: list[Tensor] = []
-        for level, stage in enumerate(self.encoder):
-            for block in cast(nn.ModuleList, stage):
-                x = block(x, cond)
-            if level < len(self.down):
-                skips.append(x)
-                x = functional.relu(self.down[level](x))
-        x = x + self.context(x.mean((2, 3)))[:, :, None, None]
-        pooled = torch.cat([x.mean((2, 3)), x.amax((2, 3)), cond], 1)
-        for level in reversed(range(len(self.up))):
-            x = functional.interpolate(self.up[level](x), scale_factor=2.0, mode="bilinear", align_corners=False)
-            x = self.decoder[level](x + skips[level], cond)
-        mask_B_H_W = functional.pixel_shuffle(self.mask_head(x), 2)[:, 0]
-        flat = mask_B_H_W.flatten(1)
-        evidence = torch.stack([flat.amax(1) / 8, flat.sigmoid().mean(1) * 4], 1)
-        return mask_B_H_W, self.presence_head(torch.cat([pooled, evidence], 1))[:, 0]
-
-
-def sample_window(picture_C_H_W: Tensor, matrix_2_3: Tensor, px: int) -> Tensor:
-    """Resample a picture bilinearly through an affine map; outside the picture is 0.
-
-    Args:
-        picture_C_H_W: Float picture.
-        matrix_2_3: Maps ``(x, y, 1)`` in output pixels to picture pixels.
-        px: Side of the square output.
-
-    Returns:
-        ``(C, px, px)``. A map that shrinks by 1.8 or more first averages whole blocks of pixels, against aliasing.
-    """
-    scale = float(matrix_2_3[:, :2].det().abs().sqrt())
-    factor = max(1, int(scale / 0.9))
-    if factor > 1:
-        picture_C_H_W = functional.avg_pool2d(picture_C_H_W[None], factor, ceil_mode=True)[0]
-    return _resample(picture_C_H_W, matrix_2_3 / factor, (px, px), padding="zeros")
-
-
-def _resample(picture_C_H_W: Tensor, matrix_2_3: Tensor, out_hw: tuple[int, int], *, padding: str) -> Tensor:
-    """Resample without any prefilter; see :func:`sample_window`."""
-    # grid_sample and affine_grid share normalised coordinates: -1 and 1 are the outer edges (align_corners=False).
-    (height, width), (rows, columns) = picture_C_H_W.shape[1:], out_hw
-    to_unit = torch.tensor([[2 / width, 0.0, -1.0], [0.0, 2 / height, -1.0]])
-    from_unit = torch.tensor([[columns / 2, 0.0, columns / 2], [0.0, rows / 2, rows / 2], [0.0, 0.0, 1.0]])
-    full = torch.cat([matrix_2_3, torch.tensor([[0.0, 0.0, 1.0]])])
-    grid = functional.affine_grid((to_unit @ full @ from_unit)[None], [1, 1, rows, columns], align_corners=False)
-    return functional.grid_sample(picture_C_H_W[None], grid, padding_mode=padding, align_corners=False)[0]
-
-
-def render_box_channels(box_xyxy: tuple[float, float, float, float] | None, px: int) -> Tensor:
-    """Draw a box, given in pixels of the network's input, as the two prompt channels ``(2, px, px)``.
-
-    The first is 1 inside; the second is ``1 - r`` clipped to -1..1, with ``r`` the elliptic radius (1 on the
-    ellipse that touches the four sides): the best guess that needs no picture. No box: zeros.
-    """
-    if box_xyxy is None:
-        return torch.zeros(_PROMPT_CHANNELS, px, px)
-    x0, y0, x1, y1 = box_xyxy
-    centre = torch.arange(px) + 0.5
-    u = (centre - (x0 + x1) / 2) / max((x1 - x0) / 2, 0.5)
-    v = (centre - (y0 + y1) / 2) / max((y1 - y0) / 2, 0.5)
-    inside = (v.abs() <= 1).float()[:, None] * (u.abs() <= 1).float()[None]
-    radius = (u.square()[None] + v.square()[:, None]).sqrt()
-    return torch.stack([inside, (1 - radius).clamp(-1, 1)])
 
 
 class Calibration(NamedTuple):
@@ -361,14 +159,14 @@ class NanoSeg:
         if fine:
             # The name says that the box holds many thin parts: find them by name, and keep those in the box.
             probability_P_P, logit = self._run(picture, window, _fine_px(side), box_xyxy=None, target=target)
-            whole = _paste(probability_P_P, window, picture.shape[:2])
+            whole = paste_window(probability_P_P, window, picture.shape[:2])
             columns, rows = np.arange(whole.shape[1]) + 0.5, np.arange(whole.shape[0]) + 0.5
             inside = ((rows >= y0) & (rows < y1))[:, None] & ((columns >= x0) & (columns < x1))[None]
             return np.where(inside, whole, np.float32(0)), logit
         scale = BOX_PX / side
         local = ((x0 - window.x0) * scale, (y0 - window.y0) * scale, (x1 - window.x0) * scale, (y1 - window.y0) * scale)
         probability_P_P, logit = self._run(picture, window, BOX_PX, box_xyxy=local, target=target)
-        return _paste(probability_P_P, window, picture.shape[:2]), logit
+        return paste_window(probability_P_P, window, picture.shape[:2]), logit
 
     def _predict_text(self, picture: npt.NDArray[np.uint8], target: str) -> tuple[npt.NDArray[np.float32], float]:
         height, width = picture.shape[:2]
@@ -377,7 +175,7 @@ class NanoSeg:
         fine = target in FINE_TARGETS
         px = _fine_px(side) if fine else TEXT_PX
         probability_P_P, logit = self._run(picture, window, px, box_xyxy=None, target=target)
-        coarse = _paste(probability_P_P, window, picture.shape[:2])
+        coarse = paste_window(probability_P_P, window, picture.shape[:2])
         ys, xs = np.nonzero(coarse > 0.5)
         if fine or not self._refine or not ys.size:
             return coarse, logit
@@ -394,7 +192,7 @@ class NanoSeg:
         target: str | None,
     ) -> tuple[Tensor, float]:
         """Run the network on a window: mask probability ``(px, px)`` and presence logit, means over mirrored inputs."""
-        seen = torch.cat([_look(picture, window, px) - 0.5, render_box_channels(box_xyxy, px)])[None]
+        seen = torch.cat([read_window(picture, window, px) - 0.5, render_box_channels(box_xyxy, px)])[None]
         sided = target is not None and (target.endswith(" left") or target.endswith(" right"))
         mirrors: list[list[int]] = [[]] if sided or not self._flips else [[], [3], [2], [2, 3]]
         batch = torch.cat([seen.flip(axes) for axes in mirrors]).contiguous(memory_format=torch.channels_last)
@@ -420,27 +218,3 @@ def _checked_box(
 def _fine_px(side: float) -> int:
     """Side of the network's input for a fine target: about the picture's own pixels, as in training, within limits."""
     return min(FINE_PX, max(64, math.ceil(side / 16) * 16))
-
-
-def _look(picture: npt.NDArray[np.uint8], window: Window, px: int) -> Tensor:
-    """Resample a window of the picture to ``(3, px, px)`` in 0..1; beyond the picture is black."""
-    height, width = picture.shape[:2]
-    margin = 2 * window.side / px + 2  # what the block average and the bilinear taps reach beyond the window
-    left, right = max(0, math.floor(window.x0 - margin)), min(width, math.ceil(window.x0 + window.side + margin))
-    top, bottom = max(0, math.floor(window.y0 - margin)), min(height, math.ceil(window.y0 + window.side + margin))
-    part = torch.from_numpy(np.array(picture[top:bottom, left:right])).permute(2, 0, 1).float() / 255
-    step = window.side / px
-    return sample_window(part, torch.tensor([[step, 0.0, window.x0 - left], [0.0, step, window.y0 - top]]), px)
-
-
-def _paste(probability_P_P: Tensor, window: Window, shape_hw: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Resample a window's probabilities to the picture's grid; 0 outside the window."""
-    height, width = shape_hw
-    left, right = max(0, math.ceil(window.x0 - 0.5)), min(width, math.floor(window.x0 + window.side + 0.5))
-    top, bottom = max(0, math.ceil(window.y0 - 0.5)), min(height, math.floor(window.y0 + window.side + 0.5))
-    scale = len(probability_P_P) / window.side
-    matrix = torch.tensor([[scale, 0.0, (left - window.x0) * scale], [0.0, scale, (top - window.y0) * scale]])
-    part = _resample(probability_P_P[None], matrix, (bottom - top, right - left), padding="border")[0]
-    whole = np.zeros((height, width), dtype=np.float32)
-    whole[top:bottom, left:right] = part.numpy()
-    return whole
