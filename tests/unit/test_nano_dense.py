@@ -9,7 +9,7 @@ from ophiscope.core.result import ResultKind
 from ophiscope.metrics.overlap import compute_box_overlap
 from ophiscope.recipes.nano.arms import ARMS, write_arm_trajectory
 from ophiscope.recipes.nano.dense import _token_places
-from ophiscope.recipes.nano.stream import draw_kind
+from ophiscope.recipes.nano.stream import draw_kind, draw_task
 from ophiscope.recipes.nano.tasks import AIMING, MIXTURE, draw_phantom_task, draw_real_task
 from ophiscope.recipes.nano.vision_data import (
     DETAILS,
@@ -111,3 +111,10 @@ def test_spots_cover_the_boxes_that_are_told_and_nothing_else() -> None:
         assert 0.2 < len(xs) / ((x1 - x0) * (y1 - y0)) <= 1.1
         checked += 1
     assert checked >= 8
+
+
+def test_a_share_is_asked_of_phantoms_and_of_real_pictures_alike() -> None:
+    tasks = [draw_task(seed, "share", ()) for seed in range(4)]
+    assert {task.key.group for task in tasks} == {"share"}
+    assert len({task.case.studies[0].header.root for task in tasks}) == 4
+    assert draw_task(2, "share", ()).case.question == tasks[2].case.question

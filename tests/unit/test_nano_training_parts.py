@@ -9,44 +9,83 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from ophiscope.agent.loop import Outcome  # noqa: E402
 from ophiscope.core.message import Role  # noqa: E402
 from ophiscope.core.trace import StopReason  # noqa: E402
 from ophiscope.models.local.load import NANO_DIR  # noqa: E402
 from ophiscope.models.local.nano import build_nano_config, build_nano_model  # noqa: E402
+from ophiscope.models.local.tokens import load_codec  # noqa: E402
 from ophiscope.recipes.nano.numbers import init_number_rows  # noqa: E402
-from ophiscope.recipes.nano.recovery import Clumsy  # noqa: E402
+from ophiscope.recipes.nano.recovery import HandShakes, Slips  # noqa: E402
+from ophiscope.recipes.nano.stream import encode_task, find_box_ids  # noqa: E402
 from ophiscope.recipes.nano.tasks import draw_phantom_task, write_trajectory  # noqa: E402
-from ophiscope.train.examples import _without_turns  # noqa: E402
+from ophiscope.tools.segmenters.build import build_segmenter  # noqa: E402
+from ophiscope.train.examples import _replace_turns  # noqa: E402
+
+ALWAYS_BROKEN = HandShakes(broken=1.0, off=0.0, astray=0.0)
+ALWAYS_ASTRAY = HandShakes(broken=0.0, off=0.0, astray=1.0)
+
+
+def say(outcome: Outcome) -> list[str]:
+    return [message.text for message in outcome.messages if message.role is Role.ASSISTANT]
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_a_stumble_is_refused_and_then_made_right(seed: int) -> None:
+def test_a_broken_call_is_refused_and_then_made_right(seed: int) -> None:
     task = draw_phantom_task(seed, "L1")
     plain = write_trajectory(task, None)
-    clumsy = Clumsy(task.oracle, np.random.default_rng(seed))
-    outcome = write_trajectory(task._replace(oracle=clumsy), None)
-    assert clumsy.stumbled
+    hand = Slips(task.oracle, np.random.default_rng(seed), ALWAYS_BROKEN)
+    outcome = write_trajectory(task._replace(oracle=hand), None)
     assert outcome.stop is StopReason.ANSWERED
     tool_turns = [message.text for message in outcome.messages if message.role is Role.TOOL]
     assert '"error": "bad_box"' in tool_turns[0]
-    said = [message.text for message in outcome.messages if message.role is Role.ASSISTANT]
-    assert said[1:] == [message.text for message in plain.messages if message.role is Role.ASSISTANT]
+    assert say(outcome)[1:] == say(plain)
+    assert hand.meant == [say(plain)[0], *say(plain)]
 
 
-def test_a_question_that_needs_no_call_is_never_stumbled_over() -> None:
+@pytest.mark.parametrize("kind", ["L1", "L2", "L3", "W"])
+def test_a_zoom_that_went_astray_is_made_again(kind: str) -> None:
+    """The oracle sees that its mark is not in view, says so, and comes to the right answer all the same."""
+    again = 0
+    for seed in range(6):
+        task = draw_phantom_task(seed, kind)
+        hand = Slips(task.oracle, np.random.default_rng([seed, 1]), ALWAYS_ASTRAY)
+        outcome = write_trajectory(task._replace(oracle=hand), None)
+        assert outcome.stop is StopReason.ANSWERED
+        assert task.key.text.lower() in say(outcome)[-1].lower()
+        again += sum("not all in view" in text for text in say(outcome))
+    assert again >= 6
+
+
+def test_a_question_that_needs_no_call_is_never_slipped_over() -> None:
     task = next(
         task for seed in range(50) if (task := draw_phantom_task(seed, "plain")).key.group in ("modality", "unknowable")
     )
-    clumsy = Clumsy(task.oracle, np.random.default_rng(0))
-    assert write_trajectory(task._replace(oracle=clumsy), None).stop is StopReason.ANSWERED
-    assert not clumsy.stumbled
+    hand = Slips(task.oracle, np.random.default_rng(0), ALWAYS_BROKEN)
+    outcome = write_trajectory(task._replace(oracle=hand), None)
+    assert say(outcome) == hand.meant
+    assert len(say(outcome)) == 1
 
 
-def test_the_first_turns_can_be_left_out_of_the_loss() -> None:
-    loss = np.asarray([0, 1, 1, 0, 0, 1, 0, 1, 1], bool)
-    assert _without_turns(loss, 0).tolist() == loss.tolist()
-    assert _without_turns(loss, 1).astype(int).tolist() == [0, 0, 0, 0, 0, 1, 0, 1, 1]
-    assert not _without_turns(loss, 3).any()
+@pytest.mark.skipif(not (NANO_DIR / "tokenizer.json").exists(), reason="the embedded model's tokenizer is not here")
+def test_what_is_taught_is_what_was_meant_and_differs_in_numbers_of_boxes_alone() -> None:
+    codec = load_codec(NANO_DIR)
+    boxes = find_box_ids(codec)
+    slipped = 0
+    for seed in range(12):
+        example = encode_task(draw_phantom_task(seed, "L1"), codec, boxes, build_segmenter("classical"), slips=seed)
+        assert example is not None
+        other = example.meant_T != example.token_ids_T
+        assert example.coordinate_T[other].all()
+        assert example.loss_T[other].all()
+        slipped += bool(other.any())
+    assert 1 <= slipped < 12
+
+
+def test_turns_that_were_not_meant_so_are_refused() -> None:
+    messages = write_trajectory(draw_phantom_task(0, "L1"), None).messages
+    with pytest.raises(ValueError, match="1 texts for the 2 turns"):
+        _replace_turns(messages, ["one"])
 
 
 def test_number_rows_begin_smooth_and_no_larger_than_the_others() -> None:

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ophiscope.core.message import Message
+from ophiscope.core.message import Message, Role, TextPart
 from ophiscope.models.local.forward import TokenBatch
 from ophiscope.models.local.packing import PatchLayout, pack_views
 from ophiscope.models.local.positions import ImageSpan, compute_positions
-from ophiscope.protocol.templates import flatten, render
+from ophiscope.protocol.templates import Tokenized, flatten, render
 
 __all__ = ["Example", "ExampleBatch", "build_batch", "encode_messages"]
 
@@ -25,6 +25,8 @@ class Example:
     """One conversation, ready for a batch."""
 
     token_ids_T: NDArray[np.int64]
+    meant_T: NDArray[np.int64]
+    """What should stand there: other numbers where a call was shown that went wrong."""
     loss_T: NDArray[np.bool_]
     """True where the assistant wrote the token."""
     coordinate_T: NDArray[np.bool_]
@@ -54,7 +56,7 @@ def encode_messages(
     special_ids: Mapping[str, int],
     layout: PatchLayout,
     box_ids: tuple[frozenset[int], frozenset[int]],
-    unlearned_turns: int = 0,
+    meant: Sequence[str] | None = None,
 ) -> Example:
     """Tokens, positions and pictures of a conversation.
 
@@ -65,27 +67,35 @@ def encode_messages(
         special_ids: Ids of the template's special tokens.
         layout: How the model cuts pictures.
         box_ids: The ids that open the numbers of a box, and the ids of numbers and separators inside one.
-        unlearned_turns: How many of the first assistant turns the loss leaves out (mistakes shown, not taught).
+        meant: What the assistant's turns should have said, for as many tokens; None: what they said.
+
+    Raises:
+        ValueError: If ``meant`` has other turns, or another number of tokens, than the conversation.
     """
-    tokenized = flatten(
-        render(messages, family), encode_text, special_ids, lambda view: layout.image_tokens(view.picture.frame.size_wh)
-    )
+
+    def tokenize(conversation: Sequence[Message]) -> Tokenized:
+        pieces = render(conversation, family)
+        return flatten(pieces, encode_text, special_ids, lambda view: layout.image_tokens(view.picture.frame.size_wh))
+
+    tokenized = tokenize(messages)
     ids = np.asarray(tokenized.token_ids, np.int64)
-    loss = _without_turns(np.asarray(tokenized.loss_mask, bool), unlearned_turns)
+    loss = np.asarray(tokenized.loss_mask, bool)
+    right = ids if meant is None else np.asarray(tokenize(_replace_turns(messages, meant)).token_ids, np.int64)
+    if right.shape != ids.shape:
+        raise ValueError(f"What was meant has {len(right)} tokens, what is shown {len(ids)}; only numbers may differ.")
     views = tuple(span.view.picture.pixels_H_W_3 for span in tokenized.image_spans)
     spans = [ImageSpan(span.start, layout.grid(span.view.picture.frame.size_wh)) for span in tokenized.image_spans]
     positions = compute_positions(len(ids), spans, merge=layout.merge).ids_3_T
-    return Example(ids, loss, _mark_boxes(ids, loss, *box_ids), positions, views)
+    return Example(ids, right, loss, _mark_boxes(right, loss, *box_ids), positions, views)
 
 
-def _without_turns(loss_T: NDArray[np.bool_], turns: int) -> NDArray[np.bool_]:
-    """The loss without its first ``turns`` runs: what one assistant turn wrote stands together."""
-    starts = np.flatnonzero(loss_T & ~np.concatenate([[False], loss_T[:-1]]))
-    if turns >= len(starts):
-        return np.zeros_like(loss_T) if turns else loss_T
-    kept = loss_T.copy()
-    kept[: starts[turns]] = False
-    return kept
+def _replace_turns(messages: Sequence[Message], texts: Sequence[str]) -> list[Message]:
+    """The conversation with other texts in the assistant's turns."""
+    said = sum(message.role is Role.ASSISTANT for message in messages)
+    if said != len(texts):
+        raise ValueError(f"{len(texts)} texts for the {said} turns of the assistant.")
+    left = iter(texts)
+    return [Message(item.role, (TextPart(next(left)),)) if item.role is Role.ASSISTANT else item for item in messages]
 
 
 def _mark_boxes(
@@ -113,7 +123,7 @@ def build_batch(examples: Sequence[Example], layout: PatchLayout, *, pad_id: int
         ids[row, :length] = example.token_ids_T
         positions[:, row, :length] = example.positions_3_T
         keep[row, : length - 1] = example.loss_T[1:]
-        targets.append(example.token_ids_T[1:][example.loss_T[1:]])
+        targets.append(example.meant_T[1:][example.loss_T[1:]])
         coordinates.append(example.coordinate_T[1:][example.loss_T[1:]])
     packed = pack_views([view for example in examples for view in example.views], layout)
     return ExampleBatch(

@@ -26,6 +26,9 @@ from ophiscope.worlds.world import Look as Modality
 __all__ = ["Look", "Oracle", "Step", "decide", "read_looks", "render_box", "render_step"]
 
 
+_MISSED = "It is not all in view."
+_MOST_ZOOMS, _MOST_TRIES = 5, 3
+"""Of an episode, and on one candidate of several: a zoom may miss what it was meant for."""
 _ROOM, _ROOM_PX = 0.12, 1.2
 """On each side of a spot: this share of its side, and at least so many pixels of the view, which places an edge no
 better."""
@@ -101,10 +104,12 @@ def _zoom_until_plain(target: SeenLesion, looks: Sequence[Look]) -> Step:
     if shown := _find_plain(target, looks):
         handle, word = shown
         return _answer(f"{_name(word)}.", word, _cited(looks, handle))
-    if _last_zoom_showed(looks, target):
+    if _last_zoom_showed(looks, target) or _count_zooms(looks) >= _MOST_ZOOMS:
         return _answer("The detail is still not clear.", "cannot tell", looks[-1].evidence)
     handle, lesion = _best_view(looks, target)
-    return _zoom("It is seen, its detail is too fine here.", handle, _leave_room(lesion.box_xyxy))
+    missed = handle != looks[-1].views[-1][0]
+    think = _MISSED if missed else "It is seen, its detail is too fine here."
+    return _zoom(think, handle, _leave_room(lesion.box_xyxy))
 
 
 def _find_plain(target: SeenLesion, looks: Sequence[Look]) -> tuple[int, str] | None:
@@ -133,8 +138,10 @@ def _decide_in_organ(ask: Ask, looks: Sequence[Look]) -> Step:
     absent = "no" if ask.kind is AskKind.LESION_IN_ORGAN else "cannot tell"
     if inside:
         return _decide_spot(ask, inside[0], looks, absent)
-    if not any(look.facts for look in looks):
+    if not _count_zooms(looks):
         return _zoom(f"The {ask.organ} is too small here.", 1, organ.box_xyxy)
+    if not any(_shows_whole(seen, ask.organ) for _, seen in shown[1:]) and _count_zooms(looks) < _MOST_ZOOMS:
+        return _zoom(_MISSED, 1, organ.box_xyxy)
     return _answer("No lesion is seen there.", absent, _last_evidence(looks))
 
 
@@ -154,25 +161,31 @@ def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
     """Check candidates from left to right; stop as soon as the answer is settled."""
     candidates = _overview(looks).lesions
     words: list[str] = []
+    evidence: list[str] = []
+    tries = 0
     for look in looks[1:]:
         target = candidates[len(words)]
         found = next((lesion for _, seen in look.views if (lesion := _same(seen.lesions, target))), None)
-        words.append(found.answer if found and found.answer else "unclear")
+        tries += 1
+        if (found and found.answer) or tries == _MOST_TRIES:
+            words.append((found and found.answer) or "unclear")
+            evidence.append(look.evidence)
+            tries = 0
     fits = [index for index, word in enumerate(words) if word == ask.wanted]
     # said out loud, so that each step follows from what stands beside it
     last = f"{_name(words[-1])}; wanted {ask.wanted}: {'fits' if words[-1] == ask.wanted else 'no'}. " if words else ""
+    last = f"{_MISSED} " if tries else last
     settled = bool(fits) and ask.kind is not AskKind.COUNT_WITH
     if len(words) < len(candidates) and not settled:
         think = f"{last}Checked {len(words)} of {len(candidates)}, {len(fits)} fit."
         return _zoom(think, 1, _leave_room(candidates[len(words)].box_xyxy))
     think = f"{last}{len(fits)} fit."
     if ask.kind is AskKind.COUNT_WITH:
-        return _answer(think, str(len(fits)), *(look.evidence for look in looks[1:]))
+        return _answer(think, str(len(fits)), *evidence)
     if not fits:
-        absent = "no" if ask.kind is AskKind.ANY_WITH else "cannot tell"
-        return _answer(think, absent, *(look.evidence for look in looks[1:]))
-    cited = looks[1 + fits[0]].evidence
-    return _answer(think, "yes" if ask.kind is AskKind.ANY_WITH else _quadrant(candidates[fits[0]], looks), cited)
+        return _answer(think, "no" if ask.kind is AskKind.ANY_WITH else "cannot tell", *evidence)
+    said = "yes" if ask.kind is AskKind.ANY_WITH else _quadrant(candidates[fits[0]], looks)
+    return _answer(think, said, evidence[fits[0]])
 
 
 def _decide_outline(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -246,19 +259,40 @@ def _same(lesions: Sequence[SeenLesion], target: SeenLesion) -> SeenLesion | Non
 
 
 def _best_view(looks: Sequence[Look], target: SeenLesion) -> tuple[int, SeenLesion]:
-    """The view in which the target is largest."""
+    """The view in which the target is largest, of those that show all of it if there are any."""
     shown = [
-        (handle, lesion) for look in looks for handle, seen in look.views if (lesion := _same(seen.lesions, target))
+        (handle, lesion, _is_inside(lesion.box_xyxy, seen))
+        for look in looks
+        for handle, seen in look.views
+        if (lesion := _same(seen.lesions, target))
     ]
-    return max(shown, key=lambda item: item[1].box_xyxy[2] - item[1].box_xyxy[0])
+    return max(shown, key=lambda item: (item[2], item[1].box_xyxy[2] - item[1].box_xyxy[0]))[:2]
+
+
+def _is_inside(box_xyxy: tuple[float, float, float, float], seen: Seen) -> bool:
+    """True where a view does not cut the box."""
+    (w, h), (x0, y0, x1, y1) = seen.size_wh, box_xyxy
+    return x0 > 0 and y0 > 0 and x1 < w and y1 < h
+
+
+def _shows_whole(seen: Seen, name: str) -> bool:
+    organ = _organ(seen, name)
+    return organ is not None and _is_inside(organ.box_xyxy, seen)
+
+
+def _count_zooms(looks: Sequence[Look]) -> int:
+    return sum("magnification" in look.facts for look in looks)
 
 
 def _last_zoom_showed(looks: Sequence[Look], target: SeenLesion) -> bool:
-    """True where the last zoom was on this very lesion and yet did not resolve it."""
+    """True where the last zoom was on this very lesion, showed all of it, and yet did not resolve it."""
     if len(looks) < 2 or "magnification" not in looks[-1].facts:
         return False
-    lesion = next((found for _, seen in looks[-1].views if (found := _same(seen.lesions, target))), None)
-    return lesion is not None and (lesion.box_xyxy[2] - lesion.box_xyxy[0]) > 55
+    shown = ((_same(seen.lesions, target), seen) for _, seen in looks[-1].views)
+    return any(
+        lesion is not None and _is_inside(lesion.box_xyxy, seen) and lesion.box_xyxy[2] - lesion.box_xyxy[0] > 55
+        for lesion, seen in shown
+    )
 
 
 def _quadrant(lesion: SeenLesion, looks: Sequence[Look]) -> str:

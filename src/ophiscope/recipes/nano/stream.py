@@ -1,5 +1,6 @@
 """An endless stream of training batches, made in worker processes while the model trains."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from ophiscope.data.seg_pack import Split
 from ophiscope.models.local.tokens import TextCodec, load_codec
 from ophiscope.recipes.nano.arms import ARMS, Arm, write_arm_trajectory
 from ophiscope.recipes.nano.real_tasks import RealPicture
-from ophiscope.recipes.nano.recovery import Clumsy
+from ophiscope.recipes.nano.recovery import Slips
 from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.tasks import (
     AIMING,
@@ -34,14 +35,14 @@ __all__ = ["Batches", "draw_kind", "draw_task", "encode_task", "find_box_ids"]
 
 _STRANGE, _STRANGE_SHARE = ("L1", "L3"), 0.25
 """Kinds of which a share shows organs at levels of no modality."""
+_APART = 100_000_000
+"""Seeds of other uses lie below this."""
 _POOL = 6
 """Batches whose examples are sorted by length together."""
 _REAL = ("real", "mosaic")
 _FRESH = 0.3
 """Share of real trajectories that are written anew (the segmenter is slow); the others are used again."""
 _KEPT_LEAST = 60
-_STUMBLES = 0.03
-"""Share of trajectories whose first call is broken, refused, and then made right."""
 
 
 class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
@@ -91,8 +92,8 @@ class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
                 pool.append(kept[int(rng.integers(len(kept)))])
             else:
                 task = draw_task(seed, kind, pictures)
-                stumble = seed if rng.uniform() < _STUMBLES and self._arm.tools == "all" else None
-                example = encode_task(task, codec, box_ids, segmenter, arm=self._arm, stumble=stumble)
+                slips = seed if self._arm.tools == "all" else None
+                example = encode_task(task, codec, box_ids, segmenter, arm=self._arm, slips=slips)
                 found = [example] if example is not None else []
                 pool += found
                 kept += found if kind in _REAL else []
@@ -116,8 +117,17 @@ def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
     """One task, a pure function of its arguments."""
     if kind == "mark" or kind in _REAL:
         return draw_real_task(seed, kind, pictures)
+    if kind == "share":
+        return _draw_share(seed, pictures)
     strange = kind in _STRANGE and np.random.default_rng([seed, 31]).uniform() < _STRANGE_SHARE
     return draw_phantom_task(seed, kind, domain=UNFAMILIAR if strange else IN_DOMAIN)
+
+
+def _draw_share(seed: int, pictures: Sequence[RealPicture]) -> Task:
+    """How large something is, of a phantom or a real picture: rare in their kinds, and to copy a number is hard."""
+    kind = "real" if pictures and seed % 2 else "plain"
+    tasks = (draw_task(seed + turn * _APART, kind, pictures) for turn in itertools.count(1))
+    return next(task for task in tasks if task.key.group.endswith("share"))
 
 
 def encode_task(
@@ -127,7 +137,7 @@ def encode_task(
     segmenter: Segmenter,
     *,
     arm: Arm = ARMS["tools"],
-    stumble: int | None = None,
+    slips: int | None = None,
 ) -> Example | None:
     """What ``arm`` learns of a task (the oracle's trajectory, or the answer at once), as tokens.
 
@@ -137,13 +147,13 @@ def encode_task(
         box_ids: From :func:`find_box_ids`.
         segmenter: What the tools use.
         arm: What is learned.
-        stumble: Seed of a broken first call that is shown before the right one; None for none.
+        slips: Seed of what goes wrong on the way (:class:`~ophiscope.recipes.nano.recovery.Slips`); None for nothing.
 
     Returns:
         None where the trajectory did not come to an answer (a segmenter may give an empty mask): it teaches nothing.
     """
-    clumsy = Clumsy(task.oracle, np.random.default_rng([stumble, 29])) if stumble is not None else None
-    outcome = write_arm_trajectory(task._replace(oracle=clumsy) if clumsy is not None else task, arm, segmenter)
+    hand = Slips(task.oracle, np.random.default_rng([slips, 29])) if slips is not None else None
+    outcome = write_arm_trajectory(task._replace(oracle=hand) if hand is not None else task, arm, segmenter)
     if outcome.stop is not StopReason.ANSWERED:
         return None
     return encode_messages(
@@ -153,7 +163,7 @@ def encode_task(
         special_ids=codec.special_ids,
         layout=LAYOUT,
         box_ids=box_ids,
-        unlearned_turns=int(clumsy is not None and clumsy.stumbled),
+        meant=hand.meant if hand is not None else None,
     )
 
 

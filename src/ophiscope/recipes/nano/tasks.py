@@ -47,15 +47,16 @@ CARD = ModelCard(
     prompt="nano", token_exact=True,
 )  # fmt: skip
 Kind = str
-"""``plain``, ``L1``, ``L2``, ``L3``, ``W``, ``real``, ``mosaic``, ``mark``."""
+"""``plain``, ``L1``, ``L2``, ``L3``, ``W``, ``real``, ``mosaic``, ``share``, ``mark``."""
 MIXTURE: Mapping[Kind, float] = {
-    "plain": 0.14,
-    "L1": 0.21,
-    "L2": 0.13,
-    "L3": 0.26,
-    "W": 0.1,
+    "plain": 0.12,
+    "L1": 0.19,
+    "L2": 0.11,
+    "L3": 0.25,
+    "W": 0.09,
     "real": 0.12,
-    "mosaic": 0.03,
+    "mosaic": 0.06,
+    "share": 0.05,
     "mark": 0.01,
 }
 AIMING: Mapping[Kind, float] = {"plain": 0.35, "mark": 0.1, "L1": 0.35, "L2": 0.1, "L3": 0.1}
