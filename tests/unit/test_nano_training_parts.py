@@ -10,11 +10,13 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from ophiscope.agent.loop import Outcome  # noqa: E402
+from ophiscope.core.action import Call  # noqa: E402
 from ophiscope.core.message import Role  # noqa: E402
 from ophiscope.core.trace import StopReason  # noqa: E402
 from ophiscope.models.local.load import NANO_DIR  # noqa: E402
 from ophiscope.models.local.nano import build_nano_config, build_nano_model  # noqa: E402
 from ophiscope.models.local.tokens import load_codec  # noqa: E402
+from ophiscope.protocol.grammar import parse_reply  # noqa: E402
 from ophiscope.recipes.nano.numbers import init_number_rows  # noqa: E402
 from ophiscope.recipes.nano.recovery import HandShakes, Slips  # noqa: E402
 from ophiscope.recipes.nano.stream import encode_task, find_box_ids  # noqa: E402
@@ -80,6 +82,15 @@ def test_what_is_taught_is_what_was_meant_and_differs_in_numbers_of_boxes_alone(
         assert example.loss_T[other].all()
         slipped += bool(other.any())
     assert 1 <= slipped < 12
+
+
+def test_the_oracle_never_points_beyond_a_view() -> None:
+    """The last spot of the first lies at the edge: with the room that a zoom leaves around it, it would end at 1007."""
+    for seed in (4_015_060, 14, 15):
+        for text in say(write_trajectory(draw_phantom_task(seed, "L3"), None)):
+            action = parse_reply(text)
+            if isinstance(action, Call):
+                assert all(0 <= number <= 1000 for number in action.arguments["box"])
 
 
 def test_turns_that_were_not_meant_so_are_refused() -> None:

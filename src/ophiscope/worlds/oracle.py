@@ -396,6 +396,9 @@ def render_step(step: Step, messages: Sequence[Message], coords: str) -> str:
     pixels = arguments.get("box")
     if isinstance(pixels, tuple):
         view = next(view for message in messages for view in message.views if view.handle == arguments["view"])
-        box = PROFILES[coords].from_pixels(pixels, view.picture.frame)
+        w, h = view.picture.frame.size_wh
+        x0, y0, x1, y1 = pixels
+        inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(w)), min(y1, float(h)))
+        box = PROFILES[coords].from_pixels(inside, view.picture.frame)
         arguments = {**arguments, "box": box}
     return render_call(Call(name, arguments, think=step.think))

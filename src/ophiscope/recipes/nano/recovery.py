@@ -20,7 +20,8 @@ from ophiscope.protocol.grammar import parse_reply, render_call
 __all__ = ["HandShakes", "Slips"]
 
 _GREATEST = 1000
-"""Coordinates of nano: thousandths of a view."""
+_NUMBERS = frozenset(range(_GREATEST + 1))
+"""Coordinates of nano: thousandths of a view, one token each, so that what is meant is as long as what is shown."""
 _LEAST_SIDE = 20
 
 
@@ -79,7 +80,7 @@ class Slips:
         self.meant.append(reply.text)
         action = parse_reply(reply.text)
         box = action.arguments.get("box") if isinstance(action, Call) else None
-        if not isinstance(action, Call) or not isinstance(box, list):
+        if not isinstance(action, Call) or not isinstance(box, list) or not set(box) <= _NUMBERS:
             return reply
         shown = self._spoil(action, box)
         return replace(reply, text=render_call(Call(action.name, {**action.arguments, "box": shown}, action.think)))

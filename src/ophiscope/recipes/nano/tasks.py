@@ -32,7 +32,9 @@ from ophiscope.worlds.world import Look, Outline
 __all__ = [
     "AIMING",
     "CARD",
+    "IN_DOMAIN",
     "MIXTURE",
+    "UNFAMILIAR",
     "Kind",
     "Task",
     "build_setup",
