@@ -77,6 +77,24 @@ def test_links_and_pipes_are_not_replaced_by_a_file(
     assert (tmp_path / "file").read_text() == "kept"
 
 
+def test_a_file_of_another_kind_is_never_replaced_and_one_of_the_same_kind_is(
+    recorded: Path, image: Path, tmp_path: Path, run_here: Callable[..., Done]
+) -> None:
+    notes, page, mask = tmp_path / "notes.txt", tmp_path / "page.html", tmp_path / "mask.png"
+    notes.write_text("kept")
+    for place in (notes, image):
+        before = place.read_bytes()
+        assert_refused(run_here("report", recorded, "-o", place), "something else")
+        assert place.read_bytes() == before
+    assert_refused(run_here("ask", image, "q", "--mask", notes), "something else")
+    assert notes.read_text() == "kept"
+    again = ("ask", image, "q", "--model", f"replay:{recorded}", "--segmenter", "classical", "--mask", mask)
+    for turn in range(2):
+        assert run_here("report", recorded, "-o", page).returncode == 0
+        assert run_here(*again, "--out", tmp_path / f"t{turn}").returncode == 0
+    assert_refused(run_here("report", recorded, "-o", mask), "something else")
+
+
 def test_a_mask_is_not_written_over_the_picture_or_into_the_trace(
     image: Path, tmp_path: Path, run_here: Callable[..., Done]
 ) -> None:

@@ -24,6 +24,7 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import Request
 from ophiscope.core.message import Role
 from ophiscope.core.region import Mask
+from ophiscope.core.trace import AnswerEvent, ObservationEvent, StopReason
 from ophiscope.errors import WrongInput
 from ophiscope.ledger.read import Trace
 from ophiscope.models.scripted import ScriptedModel
@@ -96,9 +97,56 @@ def lie_about_the_mask(wish: object, dispatch: object) -> Observation:
     return replace(seen, finding=replace(seen.finding, mask=Mask(mask.frame, bits)))
 
 
+def flip_a_pixel(wish: object, dispatch: object) -> Observation:
+    """A mask as another machine may compute it: within the bound."""
+    seen = dispatch()  # type: ignore[operator]
+    if wish.turn != 2:  # type: ignore[attr-defined]
+        return seen
+    mask = seen.finding.mask
+    bits = np.array(mask.bits_H_W)
+    y, x = np.argwhere(bits)[len(np.argwhere(bits)) // 2]
+    bits[y, x] = False
+    return replace(seen, finding=replace(seen.finding, mask=Mask(mask.frame, bits)))
+
+
+def lie_about_the_words(wish: object, dispatch: object) -> Observation:
+    seen = flip_a_pixel(wish, dispatch)
+    return seen if wish.turn != 2 else replace(seen, facts={**seen.facts, "area_share": 0.9})  # type: ignore[attr-defined]
+
+
+def test_a_mask_that_differs_within_its_bound_is_equal_but_not_an_area_that_is_not_its_own() -> None:
+    trace = record(flip_a_pixel)
+    assert replay_trace(trace).holds
+    at = next(i for i, event in enumerate(trace.events) if isinstance(event, ObservationEvent) and event.turn == 2)
+    evidence = trace.events[at].evidence
+    for update in ({"area_px": 7.0}, {"box_xyxy": (0.0, 0.0, 5.0, 5.0)}):
+        lie = trace.events[at].model_copy(update={"evidence": evidence.model_copy(update=update)})
+        report = replay_trace(replace(trace, events=(*trace.events[:at], lie, *trace.events[at + 1 :])))
+        assert not report.holds
+        assert any(next(iter(update)) in step.detail for step in report.steps)
+
+
+@pytest.mark.parametrize("stop", [StopReason.MAX_TURNS, StopReason.DEADLINE, StopReason.MODEL_FAILED])
+def test_an_end_that_was_not_so_is_found(recorded: Trace, stop: StopReason) -> None:
+    closed = recorded.events[-1].model_copy(update={"stop": stop})
+    kept = [event for event in recorded.events[:-1] if not isinstance(event, AnswerEvent)]
+    for events in ([*recorded.events[:-1], closed], [*kept, closed]):
+        report = replay_trace(replace(recorded, events=tuple(events)))
+        assert not report.holds
+        assert "answered" in report.steps[-1].detail
+
+
+def test_who_pressed_ctrl_c_cannot_be_replayed(recorded: Trace) -> None:
+    closed = recorded.events[-1].model_copy(update={"stop": StopReason.CANCELLED})
+    report = replay_trace(replace(recorded, events=(*recorded.events[:-1], closed)))
+    assert report.holds
+    assert report.steps[-1].status is ReplayStatus.NOT_REPLAYED
+
+
 @pytest.mark.parametrize(
     ("lie", "turn", "words"),
     [
+        (lie_about_the_words, 2, "area_share"),
         (lie_about_pixels, 1, "pixels differ"),
         (lie_about_the_box, 1, "box_xyxy"),
         (lie_about_the_mask, 2, "IoU"),

@@ -4,10 +4,13 @@ Equal means:
 
 - views without a drawn contour: every pixel;
 - masks: IoU of at least .99; views that show one: a mean difference of at most 2 grey levels;
-- other numbers: 1e-3, relative where they are above 1; where a mask differs within its bound, what is measured on it
-  (box, area, measurement) is not compared again.
+- other numbers: 1e-3, relative where they are above 1; where a mask differs within its bound, the box and the area
+  must be those of the recorded mask, and what was measured on it, or written of it, may differ by 5 % (coordinates by
+  30 thousandths);
+- how it ended: a complete episode ends as its replies make it end, unless a clock, a person or a failure ended it.
 """
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,9 +24,11 @@ from ophiscope.core.region import Mask
 from ophiscope.core.trace import (
     AnswerEvent,
     CallEvent,
+    ClosedEvent,
     Event,
     ObservationEvent,
     RefusalEvent,
+    StopReason,
     ViewEvent,
 )
 from ophiscope.ledger.read import Trace
@@ -34,8 +39,13 @@ __all__ = ["ReplayReport", "ReplayStatus", "ReplayedStep", "compare_traces"]
 _MIN_IOU = 0.99
 _TOLERANCE = 1e-3
 _MAX_GREY_DIFFERENCE = 2.0
+_LOOSE_SHARE, _LOOSE_COORDINATE = 0.05, 30
 _ON_MASK = frozenset({"mask", "box_xyxy", "area_px", "measurement"})
 _COMPARED = (ViewEvent, CallEvent, ObservationEvent, RefusalEvent, AnswerEvent)
+_FROM_OUTSIDE = frozenset(
+    {StopReason.DEADLINE, StopReason.MODEL_FAILED, StopReason.TOOL_FAILED, StopReason.CANCELLED, StopReason.DISK_FAILED}
+)
+"""Ends that the replies alone do not bring about."""
 
 
 class ReplayStatus(StrEnum):
@@ -51,7 +61,7 @@ class ReplayedStep(NamedTuple):
 
     turn: int
     what: str
-    """``view 2``, ``call zoom_in``, ``zoom_in``, ``refusal``, ``answer``."""
+    """``view 2``, ``call zoom_in``, ``zoom_in``, ``refusal``, ``answer``, ``end``."""
     status: ReplayStatus
     detail: str = ""
     """What differs, or why it could not be run again."""
@@ -101,6 +111,25 @@ def _compare_steps(recorded: Trace, fresh: Trace | None, why_not: str | None) ->
             continue
         detail = _compare(event, new[index], recorded, fresh)
         yield ReplayedStep(turn, what, ReplayStatus.DIFFERENT if detail else ReplayStatus.EQUAL, detail)
+    if fresh is not None and ended is None and len(new) >= len(old):
+        yield from _compare_ends(recorded, fresh, new[len(old) :])
+
+
+def _compare_ends(recorded: Trace, fresh: Trace, surplus: Sequence[Event]) -> Iterator[ReplayedStep]:
+    """How a complete episode ended; of one that was cut nobody knows."""
+    before, after = recorded.events[-1], fresh.events[-1]
+    if not isinstance(before, ClosedEvent) or not isinstance(after, ClosedEvent):
+        return
+    turn = max((event.turn for event in recorded.events if isinstance(event, _COMPARED)), default=0)
+    outside = before.stop in _FROM_OUTSIDE
+    if before.stop is StopReason.CANCELLED or (outside and after.stop is not StopReason.ANSWERED):
+        yield ReplayedStep(turn, "end", ReplayStatus.NOT_REPLAYED, f"{before.stop} comes from outside the episode")
+    elif surplus or before.stop is not after.stop:
+        more = f", after {_name(surplus[0])}" if surplus else ""
+        detail = f"it ended with {before.stop}; run again, with {after.stop}{more}"
+        yield ReplayedStep(turn, "end", ReplayStatus.DIFFERENT, detail)
+    else:
+        yield ReplayedStep(turn, "end", ReplayStatus.EQUAL)
 
 
 def _name(event: Event) -> str:
@@ -152,11 +181,35 @@ def _compare_observations(old: ObservationEvent, new: ObservationEvent, recorded
     same_mask, detail = _compare_masks(before, after, recorded, fresh)
     if detail:
         return detail
-    skipped = set() if same_mask else _ON_MASK
-    detail = _compare_values(before.model_dump(exclude=set(skipped)), after.model_dump(exclude=set(skipped)), before.id)
-    if not detail and same_mask and old.text != new.text:
-        return "the text that the model read differs"
-    return detail
+    if same_mask:
+        detail = _compare_values(before.model_dump(), after.model_dump(), before.id)
+        return detail or ("" if old.text == new.text else "the text that the model read differs")
+    detail = _compare_values(
+        before.model_dump(exclude=set(_ON_MASK)), after.model_dump(exclude=set(_ON_MASK)), before.id
+    )
+    detail = detail or _compare_to_mask(before, recorded)
+    measures = [item.measurement and item.measurement.model_dump() for item in (before, after)]
+    detail = detail or _compare_values(measures[0], measures[1], f"{before.id}.measurement", loose=True)
+    words = (_read_text(old.text), _read_text(new.text))
+    return detail or _compare_values(words[0], words[1], "the text that the model read", loose=True)
+
+
+def _compare_to_mask(evidence: Evidence, trace: Trace) -> str:
+    """Whether the recorded box and area are those of the recorded mask."""
+    if evidence.mask is None:
+        return ""
+    mask = _read_mask(evidence.mask, evidence.root, trace)
+    own = {"box_xyxy": mask.box and mask.box.root_xyxy, "area_px": mask.area_root_px}
+    said = evidence.model_dump(include=set(own))
+    return _compare_values(said, own, evidence.id)
+
+
+def _read_text(text: str) -> Any:
+    """The facts of an observation; the text itself where it holds none."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
 
 
 class _MaskVerdict(NamedTuple):
@@ -194,19 +247,28 @@ def _compute_iou(first: Mask, second: Mask) -> float:
     return int((one & other).sum()) / union if union else 1.0
 
 
-def _compare_values(old: Any, new: Any, where: str) -> str:
+def _compare_values(old: Any, new: Any, where: str, *, loose: bool = False) -> str:
     """The first difference beyond the tolerance, depth first."""
     if isinstance(old, dict) and isinstance(new, dict):
-        found = (_compare_values(old[key], new.get(key), f"{where}.{key}") for key in old)
+        keys = dict.fromkeys((*old, *new))
+        found = (_compare_values(old.get(key), new.get(key), f"{where}.{key}", loose=loose) for key in keys)
         return next((detail for detail in found if detail), "")
     if isinstance(old, Sequence) and isinstance(new, Sequence) and not isinstance(old, str):
         if len(old) != len(new):
             return f"{where} has {len(old)} values; run again, {len(new)}"
-        found = (_compare_values(a, b, f"{where}[{i}]") for i, (a, b) in enumerate(zip(old, new, strict=True)))
+        pairs = enumerate(zip(old, new, strict=True))
+        found = (_compare_values(a, b, f"{where}[{i}]", loose=loose) for i, (a, b) in pairs)
         return next((detail for detail in found if detail), "")
-    numbers = _is_number(old) and _is_number(new)
-    same = abs(old - new) <= _TOLERANCE * max(1.0, abs(old)) if numbers else old == new
+    same = _is_near(old, new, loose=loose) if _is_number(old) and _is_number(new) else old == new
     return "" if same else f"{where} is {old!r}; run again, {new!r}"
+
+
+def _is_near(old: float, new: float, *, loose: bool) -> bool:
+    distance = abs(old - new)
+    if not loose:
+        return distance <= _TOLERANCE * max(1.0, abs(old))
+    coordinate = isinstance(old, int) and isinstance(new, int) and distance <= _LOOSE_COORDINATE
+    return coordinate or distance <= max(_TOLERANCE, _LOOSE_SHARE * abs(old))
 
 
 def _is_number(value: Any) -> bool:

@@ -1,5 +1,6 @@
 """``ophiscope ask``: the library function with a mouth."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pydantic import ValidationError
 
 from ophiscope.agent.ask import AskResult, AskSettings, ask, write_mask
 from ophiscope.agent.limits import Limits
-from ophiscope.apps.places import check_new_file
+from ophiscope.apps.places import check_new_file, is_mask
 from ophiscope.apps.terminal import DISCLAIMER, print_error, print_json, print_lines
 from ophiscope.core.trace import StopReason
 from ophiscope.errors import CheckFailed, DiskFailed, OphiscopeError, WrongInput
@@ -109,12 +110,12 @@ def _check_mask_path(arguments: AskArguments) -> None:
     path, out = arguments.mask, arguments.out
     if path is None:
         return
-    check_new_file(path, "--mask")
-    place = path.resolve()
-    if out is not None and out.resolve() in place.parents:
-        raise WrongInput(f"--mask {path} lies inside the trace, where no other file may be; give a place beside it.")
+    place = Path(os.path.realpath(path))  # which, unlike resolve, takes any name
     if any(place == Path(media).resolve() for media in arguments.media):
         raise WrongInput(f"--mask {path} is the picture that is asked about; give another name.")
+    check_new_file(path, "--mask", is_mask)
+    if out is not None and out.resolve() in place.parents:
+        raise WrongInput(f"--mask {path} lies inside the trace, where no other file may be; give a place beside it.")
 
 
 def _write_mask(result: AskResult, path: Path | None) -> tuple[str | None, OphiscopeError | None]:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ophiscope.apps.places import check_new_file
+from ophiscope.apps.places import check_new_file, is_page
 from ophiscope.apps.report import write_report
 from ophiscope.apps.terminal import print_error, print_json, print_lines
 from ophiscope.errors import WrongInput
@@ -21,7 +21,7 @@ def run_report(trace: Path, out: Path | None, *, as_json: bool) -> int:
         DiskFailed: If the page cannot be written.
     """
     page = out if out is not None else trace.resolve().with_name(trace.resolve().name + ".html")
-    check_new_file(page, "-o")
+    check_new_file(page, "-o", is_page)
     if trace.resolve() in page.resolve().parents:
         raise WrongInput(f"-o {page} lies inside the trace, where no other file may be; give a place beside it.")
     verdict = verify(trace)
