@@ -62,6 +62,10 @@ def test_a_report_name_that_the_system_refuses_is_wrong_input(recorded: Path, ru
     assert_refused(run_here("report", recorded, "-o", LONG), "File name too long")
 
 
+def test_nano_in_coordinates_that_it_does_not_write_is_refused(image: Path, run_here: Callable[..., Done]) -> None:
+    assert_refused(run_here("ask", image, "q", "--model", "nano", "--coords", "absolute_px"), "relative_1000")
+
+
 def test_links_and_pipes_are_not_replaced_by_a_file(
     recorded: Path, image: Path, tmp_path: Path, run_here: Callable[..., Done]
 ) -> None:

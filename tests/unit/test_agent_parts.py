@@ -25,7 +25,7 @@ from ophiscope.agent.assemble import build_model, check_egress
 from ophiscope.agent.confidence import compute_confidence
 from ophiscope.agent.drivers import Job, run_episode, run_episode_async
 from ophiscope.agent.offline import SocketRefused, offline
-from ophiscope.agent.probe import build_marked_pictures, probe_coords
+from ophiscope.agent.probe import ProbeReport, build_marked_pictures, probe_coords
 from ophiscope.agent.prompt import parse_prompt, read_prompt
 from ophiscope.agent.values import render_caption, render_options
 from ophiscope.core.case import Case
@@ -182,6 +182,18 @@ def test_the_probe_finds_the_profile_that_a_model_uses(true_profile: str) -> Non
         assert report.refused is not same
         if used == true_profile:
             assert report.iou_by_profile[used] > 0.9
+
+
+def test_of_profiles_that_fit_alike_the_commonest_is_advised() -> None:
+    ious = {
+        "relative_1": 0.0,
+        "relative_999": 0.695,
+        "relative_1000": 0.691,
+        "absolute_px": 0.2,
+        "relative_1000_yx": 0.1,
+    }
+    assert ProbeReport("absolute_px", ious, 8, 8).best == "relative_1000"
+    assert ProbeReport("relative_999", ious, 8, 8).best == "relative_999"
 
 
 def test_a_probe_without_boxes_concludes_nothing() -> None:

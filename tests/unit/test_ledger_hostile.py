@@ -181,6 +181,14 @@ def test_what_a_killed_writer_leaves_is_named(killed: Path) -> None:
     assert places(killed) == ["media/note.txt"]
 
 
+def test_no_content_is_there_twice_in_a_trace_that_was_not_closed(killed: Path) -> None:
+    first = next((killed / "media").glob("*.png"))
+    (killed / "media" / f"{first.stem}.txt").write_bytes(first.read_bytes())
+    verdict = verify(killed)
+    assert not verdict.intact
+    assert "second file" in verdict.problems[0].what
+
+
 def test_a_later_format_is_named(trace: Path) -> None:
     """Intact, but not for this version: exit 2. Changed to look like it: exit 1."""
     later = (trace / "manifest.json").read_bytes().replace(b'"schema_version": 1', b'"schema_version": 9')

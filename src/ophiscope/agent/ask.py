@@ -25,6 +25,7 @@ from ophiscope.agent.limits import Limits
 from ophiscope.agent.loop import Outcome
 from ophiscope.agent.offline import offline as offline_block
 from ophiscope.core.case import Case
+from ophiscope.core.chat import ModelCard
 from ophiscope.core.evidence import Evidence
 from ophiscope.core.region import Mask
 from ophiscope.core.result import Result, ResultKind
@@ -38,6 +39,7 @@ from ophiscope.media.study import read_study
 __all__ = ["AskResult", "AskSettings", "ask", "check_folder", "find_state_folder", "write_mask"]
 
 _SESSIONS = count()
+_NANO_COORDS = "relative_1000"
 _NEEDS_SEGMENTER = frozenset({"segment_box", "segment_text"})
 
 
@@ -190,11 +192,19 @@ def _build_case(
         raise WrongInput(str(error)) from error
 
 
+def _check_coords(card: ModelCard) -> None:
+    if card.family == "nano" and card.coords != _NANO_COORDS:
+        raise WrongInput(
+            f"nano writes places as {_NANO_COORDS}; as {card.coords} every box would lie elsewhere. Leave --coords out."
+        )
+
+
 def _ask(case: Case, model_spec: str, out: str | os.PathLike[str] | None, settings: AskSettings) -> AskResult:
     started_s = time.monotonic()
     folder = Path(out) if out is not None else _make_state_folder()
     check_folder(folder)
     model = build_model(model_spec, coords=settings.coords, offline=settings.offline)
+    _check_coords(model.card)
     options = SetupOptions(tools=settings.tools, limits=settings.limits)
     setup = build_setup(case, model, None, options)
     if _NEEDS_SEGMENTER & {tool.name for tool in setup.tools}:

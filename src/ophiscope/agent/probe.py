@@ -68,8 +68,12 @@ class ProbeReport:
 
     @property
     def best(self) -> str:
-        """The profile that fits best; the one under judgement where it is as good."""
-        return max(self.iou_by_profile, key=lambda name: (self.iou_by_profile[name], name == self.profile))
+        """The profile that fits best; of those as good to .01, the one under judgement or else the commonest."""
+        ranks = {name: -rank for rank, name in enumerate(PROFILES)}
+        return max(
+            self.iou_by_profile,
+            key=lambda name: (round(self.iou_by_profile[name], 2), name == self.profile, ranks[name]),
+        )
 
     @property
     def conclusive(self) -> bool:

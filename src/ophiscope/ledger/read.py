@@ -237,7 +237,8 @@ def open_trace_folder(folder: Path) -> int:
     try:
         handle = disk.open_folder(folder)
     except (OSError, ValueError) as error:
-        raise WrongInput(f"{folder} is not a trace ({error}); {accepted}.") from error
+        why = getattr(error, "strerror", None) or error
+        raise WrongInput(f"{folder} is not a trace ({why}); {accepted}.") from error
     try:
         names = set(disk.list_names(handle))
         started = "manifest.json" in names or (
@@ -245,7 +246,7 @@ def open_trace_folder(folder: Path) -> int:
         )
     except OSError as error:
         os.close(handle)
-        raise WrongInput(f"{folder} cannot be read ({error}); {accepted}.") from error
+        raise WrongInput(f"{folder} cannot be read ({error.strerror}); {accepted}.") from error
     if not started:
         os.close(handle)
         raise WrongInput(f"{folder} is not a trace: it holds no manifest.json and no event; {accepted}.")

@@ -175,7 +175,12 @@ def _check_media(stack: ExitStack, folder: int, links: Links, problems: list[Pro
         ]
     else:
         expected = {name for name in names if name.split(".")[0] in links.media}
-    held = {name.split(".")[0] for name in expected}
+    held = {name.split(".")[0]: name for name in sorted(expected)}
+    problems += [
+        Problem(f"media/{name}", f"is a second file of the content of {held[name.split('.')[0]]}")
+        for name in sorted(expected)
+        if held[name.split(".")[0]] != name
+    ]
     problems += [
         Problem(f"event {seq}", f"names media {digest}, which the trace does not hold")
         for digest, seq in links.media.items()
