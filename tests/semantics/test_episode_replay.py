@@ -1,5 +1,6 @@
 """What a replay and a branch mean: the same comes out again, what differs is named, a changed observation is read."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,26 +88,31 @@ def lie_about_the_box(wish: object, dispatch: object) -> Observation:
     return replace(seen, finding=replace(seen.finding, box_root_xyxy=(x0, y0, x1 + 0.5, y1)))
 
 
-def lie_about_the_mask(wish: object, dispatch: object) -> Observation:
+def change_mask(wish: object, dispatch: object, change: Callable[[np.ndarray], None]) -> Observation:
     seen = dispatch()  # type: ignore[operator]
     if wish.turn != 2:  # type: ignore[attr-defined]
         return seen
     mask = seen.finding.mask
     bits = np.array(mask.bits_H_W)
-    bits[: bits.shape[0] // 3] = False
+    change(bits)
     return replace(seen, finding=replace(seen.finding, mask=Mask(mask.frame, bits)))
+
+
+def lie_about_the_mask(wish: object, dispatch: object) -> Observation:
+    def cut(bits: np.ndarray) -> None:
+        bits[: bits.shape[0] // 3] = False
+
+    return change_mask(wish, dispatch, cut)
 
 
 def flip_a_pixel(wish: object, dispatch: object) -> Observation:
     """A mask as another machine may compute it: within the bound."""
-    seen = dispatch()  # type: ignore[operator]
-    if wish.turn != 2:  # type: ignore[attr-defined]
-        return seen
-    mask = seen.finding.mask
-    bits = np.array(mask.bits_H_W)
-    y, x = np.argwhere(bits)[len(np.argwhere(bits)) // 2]
-    bits[y, x] = False
-    return replace(seen, finding=replace(seen.finding, mask=Mask(mask.frame, bits)))
+
+    def flip(bits: np.ndarray) -> None:
+        places = np.argwhere(bits)
+        bits[tuple(places[len(places) // 2])] = False
+
+    return change_mask(wish, dispatch, flip)
 
 
 def lie_about_the_words(wish: object, dispatch: object) -> Observation:

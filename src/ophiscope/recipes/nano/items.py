@@ -19,7 +19,7 @@ from ophiscope.metrics.tools import Target
 from ophiscope.recipes.nano.real_tasks import RealPicture
 from ophiscope.recipes.nano.tasks import CARD, IN_DOMAIN, Domain, Kind, draw_real_task
 from ophiscope.worlds.asks import Ask, AskKind, pose_question
-from ophiscope.worlds.draw import Needle, Recipe, draw_world
+from ophiscope.worlds.draw import Needle, draw_world
 from ophiscope.worlds.oracle import Oracle
 from ophiscope.worlds.render import compute_rho
 from ophiscope.worlds.study import build_array_phantom, build_lazy_phantom
@@ -67,10 +67,9 @@ def draw_phantom(seed: int, kind: Kind, *, domain: Domain = IN_DOMAIN, whole: bo
         domain: Where it is drawn from.
         whole: Draw the whole picture once, as a file would be, instead of only what is looked at.
     """
-    needle = Needle(kind)
-    world = draw_world(seed, Recipe(needle, domain.look, domain.outlines, domain.width_px, domain.fineness))
+    world = draw_world(seed, domain.build_recipe(kind))
     study = build_array_phantom(world) if whole else build_lazy_phantom(world)
-    posed = pose_question(np.random.default_rng([seed, 17]), world, study, needle)
+    posed = pose_question(np.random.default_rng([seed, 17]), world, study, Needle(kind))
     return Phantom(world, posed.ask, posed.case, _complete_key(world, posed.ask, posed.key, study.frame))
 
 

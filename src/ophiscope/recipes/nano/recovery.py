@@ -55,7 +55,7 @@ class Slips:
         self._oracle, self._rng, self._shakes = oracle, rng, shakes or HandShakes()
         self._breaks = rng.uniform() < self._shakes.broken
         self._left = self._shakes.most
-        self._broken_turn: int | None = None
+        self._broke = False
         self.meant: list[str] = []
         """What the oracle wrote in each turn."""
 
@@ -73,9 +73,7 @@ class Slips:
         self._oracle.close(session)
 
     def _reply(self, request: Request) -> Reply:
-        messages = request.messages
-        if self._broken_turn is not None:
-            messages = _without_turn(messages, self._broken_turn)
+        messages = _without_first_turn(request.messages) if self._broke else request.messages
         reply = self._oracle.sample([replace(request, messages=messages)])[0]
         self.meant.append(reply.text)
         action = parse_reply(reply.text)
@@ -87,7 +85,7 @@ class Slips:
 
     def _spoil(self, call: Call, box: list[int]) -> list[int]:
         if self._breaks and len(self.meant) == 1:
-            self._broken_turn = 0
+            self._broke = True
             return _break(self._rng, box)
         luck = self._rng.uniform()
         if call.name != "zoom_in" or not self._left or luck > self._shakes.off + self._shakes.astray:
@@ -111,7 +109,7 @@ def _break(rng: np.random.Generator, box: list[int]) -> list[int]:
     return ways[int(rng.integers(len(ways)))]
 
 
-def _without_turn(messages: Sequence[Message], turn: int) -> tuple[Message, ...]:
-    """The conversation as if the assistant's ``turn`` and its answer had not been."""
-    at = [index for index, message in enumerate(messages) if message.role is Role.ASSISTANT][turn]
-    return (*messages[:at], *messages[at + 2 :])
+def _without_first_turn(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The conversation as if the assistant's first turn and its refusal had not been."""
+    first = next(index for index, message in enumerate(messages) if message.role is Role.ASSISTANT)
+    return (*messages[:first], *messages[first + 2 :])

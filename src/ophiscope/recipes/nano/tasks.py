@@ -83,6 +83,10 @@ class Domain:
     fineness: float = 1.0
     unfamiliar: bool = False
 
+    def build_recipe(self, kind: Kind) -> Recipe:
+        """How a world of this domain is drawn for a :class:`~ophiscope.worlds.draw.Needle` question."""
+        return Recipe(Needle(kind), self.look, self.outlines, self.width_px, self.fineness, unfamiliar=self.unfamiliar)
+
 
 IN_DOMAIN = Domain()
 UNFAMILIAR = Domain(unfamiliar=True)
@@ -103,11 +107,9 @@ def draw_phantom_task(seed: int, kind: Kind, *, domain: Domain = IN_DOMAIN, whol
         domain: In-domain, or one of :data:`HELD_OUT`.
         whole: Draw the whole picture once (as a file would be) instead of only what is looked at.
     """
-    needle = Needle(kind)
-    recipe = Recipe(needle, domain.look, domain.outlines, domain.width_px, domain.fineness, None, domain.unfamiliar)
-    world = draw_world(seed, recipe)
+    world = draw_world(seed, domain.build_recipe(kind))
     study = build_array_phantom(world) if whole else build_lazy_phantom(world)
-    posed = pose_question(np.random.default_rng([seed, 17]), world, study, needle)
+    posed = pose_question(np.random.default_rng([seed, 17]), world, study, Needle(kind))
     return Task(posed.case, posed.key, Oracle(world, posed.ask, CARD))
 
 
