@@ -458,7 +458,7 @@ def test_defect_11_what_is_written_for_training_is_what_the_loop_reads() -> None
 
 
 def test_defect_11_each_stage_takes_up_the_one_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Vision, trajectories, more trajectories, an answer: at a rate of next to nothing the weights just go through."""
+    """Vision, trajectories, vision again, an answer: at a rate of next to nothing the weights just go through."""
     torch = pytest.importorskip("torch")
     from ophiscope.models.local.load import NANO_DIR, load_local, load_nano_model
     from ophiscope.recipes.nano import pretrain_vision, train
@@ -477,8 +477,16 @@ def test_defect_11_each_stage_takes_up_the_one_before(tmp_path: Path, monkeypatc
     first = call(train, "first", "--vision", str(tmp_path / "vision" / "state.pt"), "--dense", "0", "--frozen")["model"]
     assert seen
     assert all(torch.allclose(first[f"model.visual.{name}"], value, atol=1e-8) for name, value in seen.items())
-    second = call(train, "second", "--start", str(tmp_path / "first"), "--dense", "2", "--seed", "1")["model"]
+    again = call(pretrain_vision, "again", "--start", str(tmp_path / "first" / "state.pt"), "--seed", "5")["visual"]
+    assert all(torch.allclose(again[name], value, atol=1e-8) for name, value in seen.items())
+    start = ["--start", str(tmp_path / "first"), "--dense", "2", "--seed", "1"]
+    second = call(train, "second", *start)["model"]
     written = load_nano_model(tmp_path / "first").state_dict()
     assert all(torch.allclose(second[name], value, atol=1e-8) for name, value in written.items())
+    other = call(pretrain_vision, "other", "--seed", "6")["visual"]
+    third = call(train, "third", *start, "--tower", str(tmp_path / "other" / "state.pt"))["model"]
+    for name, value in written.items():
+        expected = other.get(name.removeprefix("model.visual."), value)
+        assert torch.allclose(third[name], expected, atol=1e-8), name
     served, shipped = load_local(f"hf:{tmp_path / 'second'}", offline=True).card, load_local("nano").card
     assert replace(served, name="nano", weights_sha256=shipped.weights_sha256) == shipped

@@ -14,7 +14,10 @@ import pytest
 
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.chat import FinishReason, Request
+from ophiscope.core.frame import Frame
+from ophiscope.core.framing import compute_zoom_frame
 from ophiscope.core.message import Role
+from ophiscope.core.region import clip_box
 from ophiscope.core.result import ResultKind
 from ophiscope.core.trace import StopReason
 from ophiscope.metrics.overlap import compute_box_overlap
@@ -25,8 +28,8 @@ from ophiscope.worlds.oracle import Oracle
 from ophiscope.worlds.percepts import compute_seen
 from ophiscope.worlds.render import PhantomSource
 from ophiscope.worlds.study import build_lazy_phantom
-from ophiscope.worlds.world import Lesion, Margin, Pattern, World
-from world_cases import CARD, HIDING, Ran, Task, build_twin, draw_task, list_turns, run_oracle, run_seed, see
+from ophiscope.worlds.world import Detail, Lesion, Margin, Pattern, World
+from world_cases import CARD, HIDING, POLICY, Ran, Task, build_twin, draw_task, list_turns, run_oracle, run_seed, see
 
 SEEDS = range(60)
 SEARCHES = (AskKind.ANY_WITH, AskKind.COUNT_WITH, AskKind.WHERE_WITH)
@@ -197,6 +200,33 @@ def test_a_percept_is_that_of_the_view_not_of_the_truth(needle: Needle) -> None:
             assert (mine != theirs) == named, (seed, view.handle)
             resolved += int(named)
     assert resolved >= 15
+
+
+def test_what_is_counted_is_in_view_as_a_whole() -> None:
+    """A view that may have cut a calcification off says no number, whether it cut one off or not."""
+    rng = np.random.default_rng(0)
+    counted = cut = 0
+    for seed in range(120):
+        world = draw_world(seed, Recipe(Needle.L1))
+        lesion = world.lesions[0]
+        if lesion.detail is not Detail.CALCIFICATIONS:
+            continue
+        x0, y0, x1, y1 = lesion.box_xyxy
+        side = 1.3 * max(x1 - x0, y1 - y0)
+        for _ in range(4):
+            left, top = (value - 0.15 * side + rng.normal(0, 0.25) * side for value in (x0, y0))
+            box = clip_box(Frame("w", world.size_wh), (left, top, left + side, top + side)).box
+            frame = compute_zoom_frame(Frame("w", world.size_wh), box, POLICY, context=0.0)
+            found = next((spot for spot in compute_seen(world, frame, None).lesions), None)
+            a0, b0, a1, b1 = frame.root_box_xyxy
+            (x, y), (rx, ry) = lesion.blob.centre_xy, lesion.blob.radii_xy
+            whole = all(a0 < x + u * rx < a1 and b0 < y + v * ry < b1 for u, v in lesion.dots_xy)
+            if found is not None and found.answer is not None and found.centre_root_xy == (x, y):
+                assert whole
+                assert found.answer == str(len(lesion.dots_xy))
+                counted += 1
+            cut += not whole
+    assert min(counted, cut) > 15
 
 
 def test_an_oracle_is_a_model_like_any_other() -> None:

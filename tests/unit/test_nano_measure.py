@@ -163,6 +163,10 @@ def test_reports_come_from_files_alone(tmp_path: Path) -> None:
     # the oracle looks through the pixels, so that changed pixels change nothing: no answer follows, none flips
     assert "| evidence of another truth | answer follows it | 0.0 %" in table
     assert kinds["W"].random_places is None
+    arms = report.model_copy(update={"sets": {}})
+    table = render_tables([arms], changed, shipped=report)
+    assert "| set | shipped | all tools | oracle calls |" in table
+    assert "| W | 100.0 % (43.9–100.0, n = 3) | – |" in table
 
 
 def test_tables_go_between_their_marks() -> None:

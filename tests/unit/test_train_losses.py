@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional
 
 from ophiscope.recipes.nano.optimizer import Muon, build_optimizers, step_optimizers
-from ophiscope.train.losses import compute_token_loss
+from ophiscope.train.losses import TokenWeights, compute_token_loss
 
 GREATEST, FIRST = 60, 5
 NUMBERS = (FIRST, GREATEST)
@@ -35,6 +35,20 @@ def test_a_narrow_target_is_cross_entropy() -> None:
     assert torch.allclose(narrow.total, functional.cross_entropy(logits, targets), atol=1e-5)
     wide = compute_token_loss(logits, targets, coordinate, numbers=NUMBERS, width=8.0)
     assert not torch.allclose(wide.total, narrow.total, atol=1e-2)
+
+
+def test_a_decisive_token_weighs_more_as_text_and_not_as_a_coordinate() -> None:
+    logits, targets = draw_logits(3), torch.tensor([1, FIRST + 2, FIRST + 2])
+    coordinate = torch.tensor([False, False, True])
+    each = [
+        float(compute_token_loss(logits[k : k + 1], targets[k : k + 1], coordinate[k : k + 1], numbers=NUMBERS).total)
+        for k in range(3)
+    ]
+    parts = compute_token_loss(
+        logits, targets, coordinate, numbers=NUMBERS, weights=TokenWeights(1.0, 4.0, frozenset({FIRST + 2}))
+    )
+    assert float(parts.total) == pytest.approx((each[0] + 4 * each[1] + each[2]) / 3, rel=1e-5)
+    assert float(parts.text) == pytest.approx((each[0] + each[1]) / 2, rel=1e-5)
 
 
 @pytest.mark.parametrize("width", [0.5, 2.0, 8.0])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["LossParts", "compute_token_loss"]
+__all__ = ["LossParts", "TokenWeights", "compute_token_loss"]
 
 
 class LossParts(NamedTuple):
@@ -20,6 +20,16 @@ class LossParts(NamedTuple):
     """Mean distance of the likeliest coordinate, in coordinate units."""
 
 
+class TokenWeights(NamedTuple):
+    """How much tokens count, where other text counts 1."""
+
+    coordinate: float = 1.0
+    decisive: float = 1.0
+    """As text, not as a coordinate."""
+    decisive_ids: frozenset[int] = frozenset()
+    """Words on which answers hang; there are few of them beside the phrases that never vary."""
+
+
 def compute_token_loss(
     logits_K_V: Tensor,
     targets_K: Tensor,
@@ -27,7 +37,7 @@ def compute_token_loss(
     *,
     numbers: tuple[int, int],
     width: float = 8.0,
-    weight: float = 1.0,
+    weights: TokenWeights | None = None,
 ) -> LossParts:
     """Cross entropy; for coordinates against a Gaussian over neighbouring numbers.
 
@@ -41,8 +51,9 @@ def compute_token_loss(
         coordinate_K: Which of them stand between the brackets of a box; those that are no number are text.
         numbers: Id of the number 0, and the greatest number; ids follow each other.
         width: Standard deviation of the Gaussian, in coordinate units.
-        weight: Of a coordinate, where a text token weighs 1.
+        weights: What counts more; None for all alike.
     """
+    weights = weights or TokenWeights()
     zero_id, greatest = numbers
     is_number = coordinate_K & (targets_K >= zero_id) & (targets_K <= zero_id + greatest)
     logs = functional.log_softmax(logits_K_V, dim=-1)
@@ -54,9 +65,11 @@ def compute_token_loss(
     entropy = -(soft * soft.clamp_min(1e-12).log()).sum(1)
     coordinate = -(soft * number_logs).sum(1) - entropy
     text = plain[~is_number]
+    shares = torch.ones_like(text)
+    shares[torch.isin(targets_K[~is_number], torch.tensor(sorted(weights.decisive_ids)))] = weights.decisive
     with torch.no_grad():
         right = (logits_K_V[~is_number].argmax(1) == targets_K[~is_number]).float().mean()
         error = (number_logs.argmax(1).to(logs.dtype) - aims).abs().mean() if aims.numel() else torch.zeros(())
-    total = (text.sum() + weight * coordinate.sum()) / len(targets_K)
+    total = ((shares * text).sum() + weights.coordinate * coordinate.sum()) / len(targets_K)
     nothing = torch.zeros(())
     return LossParts(total, text.mean(), coordinate.mean() if aims.numel() else nothing, right, error)

@@ -103,7 +103,7 @@ def _zoom_until_plain(target: SeenLesion, looks: Sequence[Look]) -> Step:
     """Zoom on one lesion until its detail shows, then say it."""
     if shown := _find_plain(target, looks):
         handle, word = shown
-        return _answer(f"{_name(word)}.", word, _cited(looks, handle))
+        return _answer(f"{_say(word)}.", word, _cited(looks, handle))
     if _last_zoom_showed(looks, target) or _count_zooms(looks) >= _MOST_ZOOMS:
         return _answer("The detail is still not clear.", "cannot tell", looks[-1].evidence)
     handle, lesion = _best_view(looks, target)
@@ -154,7 +154,7 @@ def _decide_spot(ask: Ask, spot: SeenLesion, looks: Sequence[Look], absent: str)
     if word == CYST:
         return _answer("It is a cyst.", absent, _cited(looks, handle))
     said = "yes" if ask.kind is AskKind.LESION_IN_ORGAN else word
-    return _answer(f"{_name(word)}.", said, _cited(looks, handle))
+    return _answer(f"{_say(word)}.", said, _cited(looks, handle))
 
 
 def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -172,8 +172,8 @@ def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
             evidence.append(look.evidence)
             tries = 0
     fits = [index for index, word in enumerate(words) if word == ask.wanted]
-    # said out loud, so that each step follows from what stands beside it
-    last = f"{_name(words[-1])}; wanted {ask.wanted}: {'fits' if words[-1] == ask.wanted else 'no'}. " if words else ""
+    # said out loud and in the same words, so that each step follows from what stands beside it
+    last = f"{_say(words[-1])}; wanted {ask.wanted}: {'fits' if words[-1] == ask.wanted else 'no'}. " if words else ""
     last = f"{_MISSED} " if tries else last
     settled = bool(fits) and ask.kind is not AskKind.COUNT_WITH
     if len(words) < len(candidates) and not settled:
@@ -309,10 +309,9 @@ def _last_evidence(looks: Sequence[Look]) -> str:
     return next((look.evidence for look in reversed(looks) if look.evidence), "")
 
 
-def _name(word: str) -> str:
-    return (
-        f"{word} calcifications".replace("1 calcifications", "1 calcification") if word.isdigit() else word.capitalize()
-    )
+def _say(word: str) -> str:
+    many = "" if word == "1" else "s"
+    return f"It has {word} calcification{many}" if word.isdigit() else f"It is {word}"
 
 
 def _leave_room(box_xyxy: tuple[float, float, float, float]) -> tuple[float, float, float, float]:

@@ -9,14 +9,16 @@ from dataclasses import dataclass
 
 from ophiscope.core.frame import Frame
 from ophiscope.core.window import Window
-from ophiscope.worlds.world import Lesion, Organ, World
+from ophiscope.worlds.world import Detail, Lesion, Organ, World
 
-__all__ = ["LEAST_FINE_PX", "LEAST_RADIUS_PX", "Seen", "SeenLesion", "SeenOrgan", "compute_seen"]
+__all__ = ["LEAST_FINE_PX", "LEAST_RADIUS_PX", "Seen", "SeenLesion", "SeenOrgan", "compute_seen", "is_resolved"]
 
 LEAST_RADIUS_PX = 1.9
 """A lesion of a smaller radius, in view pixels, is not seen."""
 LEAST_FINE_PX = 2.6
 """Structure finer than this, in view pixels, is not resolved."""
+_INNER = 0.85
+"""Calcifications lie within this share of a lesion's radii."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +89,22 @@ def _see_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | Non
     box = _cut(lesion.box_xyxy, frame)
     if box is None or _share_inside(lesion.box_xyxy, frame) < 0.5:
         return None
-    resolved = lesion.fine_px / scale >= LEAST_FINE_PX and _share_inside(lesion.box_xyxy, frame) > 0.7
     rx, ry = lesion.blob.radii_xy
-    return SeenLesion(box, lesion.blob.centre_xy, lesion.organ, math.pi * rx * ry, lesion.answer if resolved else None)
+    answer = lesion.answer if is_resolved(lesion, frame) else None
+    return SeenLesion(box, lesion.blob.centre_xy, lesion.organ, math.pi * rx * ry, answer)
+
+
+def is_resolved(lesion: Lesion, frame: Frame) -> bool:
+    """True where the fine structure of a lesion can be told in ``frame``, as far as size and the view's edges go.
+
+    A part of a pattern or a margin is enough; what is counted must be in view as a whole, wherever its parts may lie.
+    """
+    if lesion.fine_px / max(frame.scale_xy) < LEAST_FINE_PX:
+        return False
+    if lesion.detail is not Detail.CALCIFICATIONS:
+        return _share_inside(lesion.box_xyxy, frame) > 0.7
+    (x, y), (rx, ry) = lesion.blob.centre_xy, (_INNER * radius for radius in lesion.blob.radii_xy)
+    return _share_inside((x - rx, y - ry, x + rx, y + ry), frame) > 0.999
 
 
 def _side(level: float, window: Window | None) -> int:

@@ -94,7 +94,7 @@ def _compute_losses(tokens_M_D: Tensor, heads: Heads, views: list[DenseView]) ->
     organ, detail, centre = stack("organ_M"), stack("detail_M"), stack("centre_M")
     if (organ >= 0).any():
         losses["organ"] = 0.5 * functional.cross_entropy(heads.organ(tokens_M_D), organ)
-        losses["detail"] = functional.cross_entropy(heads.detail(tokens_M_D), detail)
+        losses["detail"] = functional.cross_entropy(heads.detail(tokens_M_D), detail, ignore_index=-1)
         hit = heads.centre(tokens_M_D)[:, 0]
         losses["centre"] = 2 * functional.binary_cross_entropy_with_logits(hit, centre, pos_weight=torch.tensor(4.0))
         box = stack("box_M_4")

@@ -24,11 +24,14 @@ from ophiscope.recipes.nano.state import resume_state, write_state
 
 __all__ = ["main"]
 
+_TOWER = "model.visual."
+
 
 def main() -> None:
     """Train, with a log line and a checkpoint every minute; resumes from the folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--start", type=Path, default=None, help="state.pt of `train`, whose tower goes on")
     parser.add_argument("--data", type=Path, default=None, help="the seg_pack folder; without it phantoms only")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=64)
@@ -40,6 +43,13 @@ def main() -> None:
     torch.manual_seed(args.seed)
     model: Any = build_nano_model(build_nano_config(512, image_token_id=3, shape=NANO_SHAPE), seed=args.seed)
     visual, heads = model.model.visual, Heads(NANO_SHAPE.hidden)
+    if args.start is not None:
+        trained = torch.load(args.start, weights_only=True)
+        tower = {
+            name.removeprefix(_TOWER): value for name, value in trained["model"].items() if name.startswith(_TOWER)
+        }
+        visual.load_state_dict(tower)
+        heads.load_state_dict(trained["heads"])
     optimizers = build_optimizers([("visual", visual), ("heads", heads)], lr=args.lr)
     modules = {"visual": visual, "heads": heads}
     start = resume_state(args.out, modules, optimizers)

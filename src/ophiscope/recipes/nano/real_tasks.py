@@ -69,6 +69,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "kind": ("Is the tumor benign or malignant?", "Is this breast tumor benign or malignant?"),
     "mosaic": ("Is there {a} in the {m} image?", "Does the {m} image show {a}?"),
     "mosaic_outline": ("Segment the {t} in the {m} image.", "Outline the {t} in the {m} image."),
+    "tile": ("Where is the {m} image? Answer with its box.", "Give the box of the {m} image."),
 }  # fmt: skip
 REAL_THOUGHTS = (
     "A tool must check this.", "The tool finds none.", "The tool finds it.", "The tool gives no place.",
@@ -93,6 +94,8 @@ class RealKind(StrEnum):
     MARK = "mark"
     MOSAIC = "mosaic"
     MOSAIC_OUTLINE = "mosaic_outline"
+    TILE = "tile"
+    """Where in a mosaic the picture of one modality is: the first half of every question about a mosaic."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -159,7 +162,7 @@ def decide_real(ask: RealAsk, looks: Sequence[Look]) -> Step:
     w, h = looks[0].views[0][1].size_wh
     x0, y0, x1, y1 = ask.place_xyxy or (0.0, 0.0, 1.0, 1.0)
     place = (x0 * w, y0 * h, x1 * w, y1 * h)
-    if ask.kind in (RealKind.MARK, RealKind.BOX):
+    if ask.kind in (RealKind.MARK, RealKind.BOX, RealKind.TILE):
         return Step("The overview is enough.", None, None, place)
     facts = looks[-1].facts
     if "error" in facts:
@@ -289,8 +292,8 @@ def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], 
     if ask.kind in (RealKind.MODALITY, RealKind.SITE):
         return AnswerKey(ResultKind.OPTION if options else ResultKind.TEXT, ask.plain, group=f"real {ask.kind.value}")
     tools: tuple[str, ...] = ("segment_text",)
-    if ask.kind is RealKind.BOX:
-        return AnswerKey(ResultKind.BOX, "box", shown, boxes, group="real box")
+    if ask.kind in (RealKind.BOX, RealKind.TILE):
+        return AnswerKey(ResultKind.BOX, "box", shown, boxes, group=f"real {ask.kind.value}")
     if ask.kind in (RealKind.PRESENCE, RealKind.MOSAIC):
         text, kind = ("yes" if there else "no"), ResultKind.YES_NO
     elif ask.kind is RealKind.KIND:
@@ -315,9 +318,22 @@ def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], 
 
 
 def pose_mosaic(
-    rng: np.random.Generator, pictures: Sequence[RealPicture], *, side_px: int = 2048, tiles: int = 4
+    rng: np.random.Generator,
+    pictures: Sequence[RealPicture],
+    *,
+    side_px: int = 2048,
+    tiles: int = 4,
+    tile_only: bool = False,
 ) -> RealTask:
-    """A mosaic of ``tiles`` x ``tiles`` pictures in which one modality occurs once, and a question about that one."""
+    """A mosaic of ``tiles`` x ``tiles`` pictures in which one modality occurs once, and a question about that one.
+
+    Args:
+        rng: Draws everything.
+        pictures: What the mosaic is made of.
+        side_px: Of the mosaic, which is square.
+        tiles: Pictures along a side.
+        tile_only: Ask where that picture is, not what it shows.
+    """
     graded = [picture for picture in pictures if any(target in _TARGETS for target in picture.masks)]
     asked = graded[int(rng.integers(len(graded)))]
     modality = asked.rows[0].modality
@@ -343,6 +359,7 @@ def pose_mosaic(
     row, column = divmod(place, tiles)
     tile_xyxy = (column / tiles, row / tiles, (column + 1) / tiles, (row + 1) / tiles)
     kind = RealKind.MOSAIC if rng.uniform() < 0.6 else RealKind.MOSAIC_OUTLINE
+    kind = RealKind.TILE if tile_only else kind
     ask = RealAsk(kind, target, place_xyxy=tile_xyxy)
     words = _phrase(rng, kind.value, target, MODALITY_WORDS[modality])
     key = _build_key(ask, study, {target: mask}, options=False)

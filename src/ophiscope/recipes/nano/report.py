@@ -49,20 +49,22 @@ def _list_sets(reports: Sequence[EvalReport]) -> list[str]:
     return list(dict.fromkeys(name for report in reports for name in report.sets))
 
 
-def render_accuracy(reports: Sequence[EvalReport], interventions: InterventionReport | None) -> str:
-    """Arms by sets: accuracy with n and 95 % interval, policies of the tools model included, chance last."""
+def render_accuracy(
+    reports: Sequence[EvalReport], interventions: InterventionReport | None, shipped: EvalReport | None = None
+) -> str:
+    """Models by sets: accuracy with n and 95 % interval; what is shipped and its policies first, chance last."""
+    policies = list(_POLICY_ARMS.items()) if interventions else []
+    models = [*([shipped] if shipped else []), *reports]
+    heads = [*(["shipped"] if shipped else []), *(_ARM_NAMES[report.arm] for report in reports)]
     rows = []
-    for name in _list_sets(reports):
-        row = [name]
-        summaries = [report.sets.get(name) for report in reports]
-        row += [render_rate(summary.accuracy) if summary else "–" for summary in summaries]
+    for name in _list_sets(models):
+        summaries = [report.sets.get(name) for report in models]
+        row = [render_rate(summary.accuracy) if summary else "–" for summary in summaries]
         kind = interventions.kinds.get(name) if interventions else None
-        row += [render_rate(getattr(kind, policy) if kind else None) for policy in _POLICY_ARMS if interventions]
+        rates = [render_rate(getattr(kind, policy) if kind else None) for policy, _ in policies]
         chance = next((summary.chance for summary in summaries if summary and summary.chance), None)
-        rows.append([*row, f"{100 * chance.value:.1f} %" if chance else "–"])
-    arms = [_ARM_NAMES[report.arm] for report in reports]
-    policies = list(_POLICY_ARMS.values()) if interventions else []
-    return _render_table(["set", *arms, *policies, "best constant"], rows)
+        rows.append([name, *row, *rates, f"{100 * chance.value:.1f} %" if chance else "–"])
+    return _render_table(["set", *heads, *(head for _, head in policies), "best constant"], rows)
 
 
 class _Column(NamedTuple):
@@ -176,16 +178,26 @@ def render_tables(
     reports: Sequence[EvalReport],
     changed: InterventionReport | None = None,
     certificates: Sequence[CertificateReport] = (),
+    *,
+    shipped: EvalReport | None = None,
 ) -> str:
-    """All tables that the given reports allow, each under a line that says what it is."""
+    """All tables that the given reports allow, each under a line that says what it is.
+
+    Args:
+        reports: Of the arms.
+        changed: Of the shipped model; of the arm with tools where none is given.
+        certificates: Of the worlds.
+        shipped: What goes on from the arm with tools, where it does.
+    """
     by_arm = {report.arm: report for report in reports}
-    parts = ["Right answers, with Wilson's 95 % interval:", render_accuracy(reports, changed)]
-    if "tools" in by_arm:
-        parts += ["How the tools were used:", render_use(by_arm["tools"])]
-        parts += ["By question:", render_groups(by_arm["tools"])]
+    parts = ["Right answers, with Wilson's 95 % interval:", render_accuracy(reports, changed, shipped)]
+    with_tools = shipped or by_arm.get("tools")
+    if with_tools is not None:
+        parts += ["How the tools were used:", render_use(with_tools)]
+        parts += ["By question:", render_groups(with_tools)]
     if {"tools", "none"} <= set(by_arm):
         parts += [
-            "What the tools add, outside and inside the domain:",
+            "What the tools add, outside and inside the domain (arms trained on the same samples):",
             render_domain_gain(by_arm["tools"], by_arm["none"]),
         ]
     if changed is not None:
@@ -201,16 +213,18 @@ def main() -> None:
     parser.add_argument(
         "--arms", type=Path, nargs="+", required=True, help="what evaluate wrote, one file for each arm"
     )
+    parser.add_argument("--shipped", type=Path, default=None, help="what evaluate wrote of the model that is shipped")
     parser.add_argument("--interventions", type=Path, default=None)
     parser.add_argument("--certificates", type=Path, default=None, help="the --out folder of certificate")
     parser.add_argument("--readme", type=Path, default=None, help=f"a page with the marks {_OPEN} and {_CLOSE}")
     args = parser.parse_args()
     reports = [EvalReport.model_validate_json(path.read_text("utf-8")) for path in args.arms]
+    shipped = EvalReport.model_validate_json(args.shipped.read_text("utf-8")) if args.shipped else None
     path = args.interventions
     changed = InterventionReport.model_validate_json(path.read_text("utf-8")) if path else None
     found = sorted(args.certificates.glob("*/report.json")) if args.certificates else []
     certificates = [CertificateReport.model_validate_json(path.read_text("utf-8")) for path in found]
-    tables = render_tables(reports, changed, certificates)
+    tables = render_tables(reports, changed, certificates, shipped=shipped)
     if args.readme is None:
         print(tables)
     else:

@@ -26,12 +26,12 @@ from ophiscope.recipes.nano.tasks import (
     draw_real_task,
     read_real_pictures,
 )
-from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
+from ophiscope.recipes.nano.vocabulary import DECISIVE, GREATEST_NUMBER
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
 
-__all__ = ["Batches", "draw_kind", "draw_task", "encode_task", "find_box_ids"]
+__all__ = ["Batches", "draw_kind", "draw_task", "encode_task", "find_box_ids", "find_decisive_ids"]
 
 _STRANGE, _STRANGE_SHARE = ("L1", "L3"), 0.25
 """Kinds of which a share shows organs at levels of no modality."""
@@ -40,6 +40,8 @@ _APART = 100_000_000
 _POOL = 6
 """Batches whose examples are sorted by length together."""
 _REAL = ("real", "mosaic")
+_PACKED = (*_REAL, "tile")
+"""Kinds that need the pack."""
 _FRESH = 0.3
 """Share of real trajectories that are written anew (the segmenter is slow); the others are used again."""
 _KEPT_LEAST = 60
@@ -72,7 +74,7 @@ class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
         self._aim_until = aim_until
         self._folder, self._pack, self._batch, self._first_seed = folder, pack, batch, first_seed
         self._arm = arm
-        self._mixture = {kind: share for kind, share in mixture.items() if pack is not None or kind not in _REAL}
+        self._mixture = {kind: share for kind, share in mixture.items() if pack is not None or kind not in _PACKED}
 
     def __iter__(self) -> Iterator[ExampleBatch]:
         torch.set_num_threads(1)
@@ -115,7 +117,7 @@ def draw_kind(seed: int, mixture: Mapping[Kind, float]) -> Kind:
 
 def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
     """One task, a pure function of its arguments."""
-    if kind == "mark" or kind in _REAL:
+    if kind in ("mark", "tile", *_REAL):
         return draw_real_task(seed, kind, pictures)
     if kind == "share":
         return _draw_share(seed, pictures)
@@ -172,3 +174,9 @@ def find_box_ids(codec: TextCodec) -> tuple[frozenset[int], frozenset[int]]:
     openers, separator = {codec.encode(text)[0] for text in (', "box": [', " [")}, codec.encode(", ")[0]
     zero = codec.encode("0")[0]
     return frozenset(openers), frozenset({separator, *range(zero, zero + GREATEST_NUMBER + 1)})
+
+
+def find_decisive_ids(codec: TextCodec) -> frozenset[int]:
+    """The words of :data:`~ophiscope.recipes.nano.vocabulary.DECISIVE` that are one token, alone or after a space."""
+    found = [codec.encode(before + word) for word in DECISIVE for before in ("", " ")]
+    return frozenset(ids[0] for ids in found if len(ids) == 1)

@@ -44,20 +44,23 @@ __all__ = [
     "write_trajectory",
 ]
 
+_TILE_SIDE_PX = 768
+"""Of a mosaic that is not zoomed into; the overview has 96."""
 CARD = ModelCard(
     name="nano", family="nano", coords="relative_1000", patch_px=16, max_view_px=NANO_VIEW_PX, min_view_px=NANO_VIEW_PX,
     prompt="nano", token_exact=True,
 )  # fmt: skip
 Kind = str
-"""``plain``, ``L1``, ``L2``, ``L3``, ``W``, ``real``, ``mosaic``, ``share``, ``mark``."""
+"""``plain``, ``L1``, ``L2``, ``L3``, ``W``, ``real``, ``mosaic``, ``tile``, ``share``, ``mark``."""
 MIXTURE: Mapping[Kind, float] = {
-    "plain": 0.12,
-    "L1": 0.19,
+    "plain": 0.1,
+    "L1": 0.17,
     "L2": 0.11,
-    "L3": 0.25,
+    "L3": 0.26,
     "W": 0.09,
-    "real": 0.12,
+    "real": 0.1,
     "mosaic": 0.06,
+    "tile": 0.05,
     "share": 0.05,
     "mark": 0.01,
 }
@@ -114,12 +117,14 @@ def draw_phantom_task(seed: int, kind: Kind, *, domain: Domain = IN_DOMAIN, whol
 
 
 def draw_real_task(seed: int, kind: Kind, pictures: Sequence[RealPicture], *, augment: bool = True) -> Task:
-    """A question about a real picture (``real``), a mosaic of them (``mosaic``), or a marked picture (``mark``)."""
+    """A question about a real picture (``real``), a mosaic (``mosaic``, ``tile``), or a marked picture (``mark``)."""
     rng = np.random.default_rng([seed, 19])
     if kind == "mark":
         posed = pose_mark(rng)
     elif kind == "mosaic":
         posed = pose_mosaic(rng, pictures)
+    elif kind == "tile":
+        posed = pose_mosaic(rng, pictures, side_px=_TILE_SIDE_PX, tile_only=True)
     else:
         groups: dict[str, list[RealPicture]] = {}
         for picture in pictures:

@@ -28,15 +28,16 @@ from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.real_tasks import REAL_THOUGHTS
 from ophiscope.recipes.nano.shape import NANO_SHAPE
 from ophiscope.recipes.nano.state import resume_state, write_state
-from ophiscope.recipes.nano.stream import Batches
+from ophiscope.recipes.nano.stream import Batches, find_decisive_ids
 from ophiscope.recipes.nano.tasks import draw_phantom_task, draw_real_task, read_real_pictures, write_trajectory
 from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER, train_tokenizer
 from ophiscope.tools.segmenters.build import build_segmenter
-from ophiscope.train.losses import LossParts, compute_token_loss
+from ophiscope.train.losses import LossParts, TokenWeights, compute_token_loss
 
 __all__ = ["main"]
 
 _LOG_EVERY, _SAVE_EVERY = 20, 60
+_COORDINATE_WEIGHT, _DECISIVE_WEIGHT = 2.0, 4.0
 _DENSE_WEIGHT = 0.5
 """Of the dense loss (about 2 nats at first) beside the token loss (about 0.3)."""
 
@@ -45,8 +46,9 @@ def main() -> None:
     """Train nano; every argument has a default that was used for the published weights."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--vision", type=Path, default=None, help="state.pt of pretrain_vision")
+    parser.add_argument("--vision", type=Path, default=None, help="state.pt of pretrain_vision, for tower and heads")
     parser.add_argument("--start", type=Path, default=None, help="a checkpoint folder of this recipe to go on from")
+    parser.add_argument("--tower", type=Path, default=None, help="state.pt whose tower replaces that of --start")
     parser.add_argument("--data", type=Path, default=None, help="the seg_pack folder; without it phantoms only")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=32)
@@ -76,8 +78,9 @@ def main() -> None:
     init_number_rows(model, codec.encode("0")[0], seed=args.seed)
     if args.start is not None:
         model.load_state_dict(load_nano_model(args.start).state_dict())
-    elif args.vision is not None:
-        model.model.visual.load_state_dict(torch.load(args.vision, weights_only=True)["visual"])
+    tower = args.tower or (None if args.start is not None else args.vision)
+    if tower is not None:
+        model.model.visual.load_state_dict(torch.load(tower, weights_only=True)["visual"])
     if args.frozen:
         for part in (model.model.visual.patch_embed, model.model.visual.pos_embed, model.model.visual.blocks):
             part.requires_grad_(False)
@@ -85,7 +88,7 @@ def main() -> None:
 
 
 def _train(args: argparse.Namespace, model: Any, codec: TextCodec, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    heads = load_heads(args.vision)
+    heads = load_heads(args.tower or args.vision)
     modules = {"model": model, "heads": heads}
     start = resume_state(args.out, modules, optimizers)
     begin = 1_000_000 * (args.seed + 1)
@@ -99,6 +102,7 @@ def _train(args: argparse.Namespace, model: Any, codec: TextCodec, optimizers: S
     )
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=8)
     numbers = (codec.encode("0")[0], GREATEST_NUMBER)
+    weights = TokenWeights(_COORDINATE_WEIGHT, _DECISIVE_WEIGHT, find_decisive_ids(codec))
     teacher = DenseTeacher(heads, args.data, batch=args.dense, seed=args.seed + 7 * start) if args.dense else None
     began = time.monotonic()
     seen: list[LossParts] = []
@@ -109,7 +113,12 @@ def _train(args: argparse.Namespace, model: Any, codec: TextCodec, optimizers: S
         logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T)
         width = _width(step, args.steps, args.blur)
         parts = compute_token_loss(
-            logits, batch.targets_K, batch.coordinate_K, numbers=numbers, width=width, weight=2.0
+            logits,
+            batch.targets_K,
+            batch.coordinate_K,
+            numbers=numbers,
+            width=width,
+            weights=weights,
         )
         torch.autograd.backward(parts.total)
         if teacher is not None:

@@ -14,7 +14,7 @@ from ophiscope.data.seg_pack import Annotation, SegRow
 from ophiscope.media.render import compute_display
 from ophiscope.media.resample import resample
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
-from ophiscope.worlds.percepts import LEAST_FINE_PX, LEAST_RADIUS_PX
+from ophiscope.worlds.percepts import LEAST_FINE_PX, LEAST_RADIUS_PX, is_resolved
 from ophiscope.worlds.render import PhantomSource, compute_rho
 from ophiscope.worlds.world import Detail, Lesion, Look, World
 
@@ -48,6 +48,8 @@ _VIEW_PX, _TOKENS = 96, 6
 _TILES = 4
 """Pictures along a side of a mosaic."""
 _MOSAICS = 0.4
+_WITHOUT_COUNT = 0.4
+"""Share that is kept of the worlds without calcifications: to count them is what the tower learns last."""
 _LOOK_MODALITY = {"CT": 0, "MR": 1, "DX": 2, "US": 3, "ES": 4}
 _Corners = tuple[float, float, float, float]
 _Maps = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -61,6 +63,7 @@ class DenseView:
     pixels_H_W_3: NDArray[np.uint8]
     organ_M: NDArray[np.int64]
     detail_M: NDArray[np.int64]
+    """Also -1 where a lesion is fine enough to be told but cut by the view."""
     centre_M: NDArray[np.float32]
     """1 where a seen lesion has its centre."""
     box_M_4: NDArray[np.float32]
@@ -77,13 +80,16 @@ class DenseView:
 
 
 def draw_dense_views(seed: int) -> Iterator[DenseView]:
-    """Endless views of phantoms: overviews, zooms on organs and lesions, other windows."""
+    """Endless views of phantoms: overviews, zooms on organs and lesions, other windows; many with a number to count."""
     rng = np.random.default_rng([seed, 5])
     needles = (Needle.PLAIN, Needle.L1, Needle.L2, Needle.L3, Needle.W)
     for index in range(1 << 40):
         needle = needles[int(rng.choice(5, p=(0.15, 0.3, 0.2, 0.2, 0.15)))]
         strange = needle in (Needle.L1, Needle.L3) and index % 4 == 0
         world = draw_world(seed * 1_000_003 + index, Recipe(needle, unfamiliar=strange))
+        counted = any(lesion.detail is Detail.CALCIFICATIONS for lesion in world.lesions)
+        if not counted and rng.uniform() > _WITHOUT_COUNT:
+            continue
         root = Frame("phantom", world.size_wh)
         source = PhantomSource(world)
         for frame in _draw_frames(rng, world, root):
@@ -185,10 +191,11 @@ def _label_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | N
         (covered_x > place[0]) & (covered_x < place[2])
     )
     inside[row, column] = True
-    resolved = lesion.fine_px / scale >= LEAST_FINE_PX
-    detail[inside] = DETAILS.index(lesion.answer if resolved else "unresolved")
+    fine_enough = lesion.fine_px / scale >= LEAST_FINE_PX
+    said = DETAILS.index(lesion.answer if fine_enough else "unresolved")
+    detail[inside] = said if is_resolved(lesion, frame) or not fine_enough else -1
     if lesion.detail is Detail.CALCIFICATIONS:
-        _mark_dots(lesion, frame, dots, resolved=resolved)
+        _mark_dots(lesion, frame, dots, resolved=fine_enough)
     box[inside] = np.clip(place, 0.0, 1.0)
     return True
 

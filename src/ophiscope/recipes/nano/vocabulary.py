@@ -14,9 +14,14 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 
 from ophiscope.protocol.templates import SPECIAL_TOKENS
 
-__all__ = ["GRAMMAR", "GREATEST_NUMBER", "train_tokenizer"]
+__all__ = ["DECISIVE", "GRAMMAR", "GREATEST_NUMBER", "train_tokenizer"]
 
 GREATEST_NUMBER = 1000
+DECISIVE = (
+    *("smooth", "striped", "dotted", "ringed", "hazy", "spiculated", "yes", "no", "fits", "upper", "lower", "left"),
+    *("right", "cyst", "0", "1", "2", "3", "4"),
+)
+"""Words in which right and wrong trajectories differ; what stands around them is the same in all."""
 _DIGITS = re.compile(r"\d+")
 GRAMMAR = (
     "system\n", "user\n", "assistant\n", "<think>", "</think>\n<tool_call>{\"name\": \"", "</think>\n<answer>",
