@@ -174,6 +174,10 @@ def _attend(
     cache, layer, visible = cached
     if cache is not None:
         k, v = cache.extend(layer, k, v)
+    if q.shape[2] == 1:  # the heads that share keys become rows of one head: nothing is copied for each of them
+        grouped = q.view(q.shape[0], k.shape[1], -1, q.shape[3])
+        mixed = functional.scaled_dot_product_attention(grouped, k, v, attn_mask=visible.mask_B_1_N_K)
+        return mixed.reshape(q.shape[0], 1, -1)
     mixed = functional.scaled_dot_product_attention(
         q, k, v, attn_mask=visible.mask_B_1_N_K, is_causal=visible.causal, enable_gqa=q.shape[1] != k.shape[1]
     )
