@@ -4,6 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import maximum_filter
+from skimage.measure import label
 
 pytest.importorskip("torch")
 from ophiscope.core.action import Answer
@@ -40,6 +43,28 @@ def test_dots_are_as_many_as_the_calcifications_that_are_resolved() -> None:
             counted += 1
             assert int(next(iter(shown))) == view.dots_M.sum()
     assert counted >= 8
+
+
+def test_the_cells_of_a_calcification_are_its_core() -> None:
+    checked = 0
+    for view in take(150):
+        rows, columns = (side // 16 for side in view.pixels_H_W_3.shape[:2])
+        known = ~np.isnan(view.dots_M)
+        assert (known == ~np.isnan(view.core_M_C).any(1)).all()
+        assert (view.core_M_C[known].any(1) >= (view.dots_M[known] > 0)).all()
+        if not known.all() or not view.dots_M.any():
+            continue
+        cells = view.core_M_C.reshape(rows, columns, SPOT_CELLS, SPOT_CELLS).transpose(0, 2, 1, 3)
+        covered = cells.reshape(rows * SPOT_CELLS, columns * SPOT_CELLS)
+        assert label(covered, connectivity=2).max() <= view.dots_M.sum()
+        grey = view.pixels_H_W_3.mean(axis=2).reshape(*covered.shape[:1], 2, covered.shape[1], 2).mean(axis=(1, 3))
+        checked += grey[covered > 0].mean() > np.median(grey[view_ring(covered)])
+    assert checked >= 12
+
+
+def view_ring(covered: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Cells around the cores, two cells away from them."""
+    return (maximum_filter(covered, 5) > 0) & (maximum_filter(covered, 3) == 0)
 
 
 def test_boxes_of_a_view_hold_the_tokens_that_they_are_told_to() -> None:

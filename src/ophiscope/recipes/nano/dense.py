@@ -43,6 +43,8 @@ class Heads(nn.Module):
         self.box = nn.Linear(hidden, 4)
         self.spot = nn.Linear(hidden, SPOT_CELLS**2)
         self.dots = nn.Linear(hidden, 1)
+        self.core = nn.Linear(hidden, SPOT_CELLS**2)
+        nn.init.zeros_(self.core.weight)  # it was added last: a tower that is trained is not pulled about by chance
         self.cover = nn.Linear(hidden, len(REAL_TARGETS))
         self.modality = nn.Linear(hidden, len(MODALITIES))
 
@@ -114,6 +116,9 @@ def _compute_losses(tokens_M_D: Tensor, heads: Heads, views: list[DenseView]) ->
     known = ~dots.isnan()
     if known.any():
         losses["dots"] = 10 * functional.mse_loss(heads.dots(tokens_M_D[known])[:, 0], dots[known])
+        losses["core"] = 8 * functional.binary_cross_entropy_with_logits(
+            heads.core(tokens_M_D[known]), stack("core_M_C")[known], pos_weight=torch.tensor(6.0)
+        )
     cover = stack("cover_M_R")
     known = ~cover.isnan()
     if known.any():
@@ -136,10 +141,10 @@ def compute_dense_losses(visual: Any, heads: Heads, views: list[DenseView]) -> d
 
 
 def load_heads(vision: Path | None) -> Heads:
-    """The read-out heads in ``state.pt`` of the vision stage; fresh ones where ``vision`` is None."""
+    """The read-out heads in a stage's ``state.pt``; fresh ones where ``vision`` is None, or where it has none yet."""
     heads = Heads(NANO_SHAPE.hidden)
     if vision is not None:
-        heads.load_state_dict(torch.load(vision, weights_only=True)["heads"])
+        heads.load_state_dict(torch.load(vision, weights_only=True)["heads"], strict=False)
     return heads
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
-from ophiscope.recipes.nano.dense import DenseViews, Heads, compute_dense_losses
+from ophiscope.recipes.nano.dense import DenseViews, compute_dense_losses, load_heads
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.shape import NANO_SHAPE
 from ophiscope.recipes.nano.state import resume_state, write_state
@@ -42,14 +42,13 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     model: Any = build_nano_model(build_nano_config(512, image_token_id=3, shape=NANO_SHAPE), seed=args.seed)
-    visual, heads = model.model.visual, Heads(NANO_SHAPE.hidden)
+    visual, heads = model.model.visual, load_heads(args.start)
     if args.start is not None:
         trained = torch.load(args.start, weights_only=True)
         tower = {
             name.removeprefix(_TOWER): value for name, value in trained["model"].items() if name.startswith(_TOWER)
         }
         visual.load_state_dict(tower)
-        heads.load_state_dict(trained["heads"])
     optimizers = build_optimizers([("visual", visual), ("heads", heads)], lr=args.lr)
     modules = {"visual": visual, "heads": heads}
     start = resume_state(args.out, modules, optimizers)

@@ -43,6 +43,7 @@ MODALITIES = (
 REAL_TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "cell membrane", "retinal vessels", "lung")
 SPOT_CELLS = 8
 """Cells along a side of a token."""
+_CELL_PX = POLICY.patch_px // SPOT_CELLS
 _VIEW_PX, _TOKENS = 96, 6
 """Side of a real view, and visual tokens along it."""
 _TILES = 4
@@ -52,8 +53,8 @@ _WITHOUT_COUNT = 0.4
 """Share that is kept of the worlds without calcifications: to count them is what the tower learns last."""
 _LOOK_MODALITY = {"CT": 0, "MR": 1, "DX": 2, "US": 3, "ES": 4}
 _Corners = tuple[float, float, float, float]
-_Maps = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-"""Detail, centre, box and calcifications of the lesions seen, by row and column of visual tokens."""
+_Maps = tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]
+"""Detail, centre and box of the lesions seen, by row and column of visual tokens."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,6 +73,8 @@ class DenseView:
     """1 at the cells of the token (8 x 8, in row order) that lie on a lesion or cyst, else 0; NaN where not known."""
     dots_M: NDArray[np.float32]
     """Number of calcifications with their centre there; NaN where the view does not resolve them."""
+    core_M_C: NDArray[np.float32]
+    """1 at the cells of the token that lie on the core of a calcification, else 0; NaN where ``dots_M`` is."""
     cover_M_R: NDArray[np.float32]
     """Share of the token covered by each real target; NaN where not annotated."""
     modality_M: NDArray[np.int64]
@@ -153,10 +156,10 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
         organ[((xs - x) / rx)[None, :] ** 2 + ((ys - y) / ry)[:, None] ** 2 < 1] = ORGANS.index(item.name)
     detail, centre = np.zeros((h, w), np.int64), np.zeros((h, w), np.float32)
     box = np.full((h, w, 4), np.nan, np.float32)
-    dots = np.zeros((h, w), np.float32)
-    maps = (detail, centre, box, dots)
+    maps = (detail, centre, box)
     seen = sum(_label_lesion(world, lesion, frame, window, maps=maps) for lesion in world.spots)
     tokens = h * w
+    dots_M, core_M_C = _draw_dots(world, frame, window)
     return DenseView(
         pixels_H_W_3=np.asarray(pixels, np.uint8),
         organ_M=organ.reshape(tokens),
@@ -164,7 +167,8 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
         centre_M=centre.reshape(tokens),
         box_M_4=box.reshape(tokens, 4),
         spot_M_C=_draw_spots(world, frame, window),
-        dots_M=dots.reshape(tokens),
+        dots_M=dots_M,
+        core_M_C=core_M_C,
         cover_M_R=np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32),
         modality_M=np.full(tokens, -1 if world.code else _LOOK_MODALITY[world.look.value]),
         seen=seen,
@@ -173,7 +177,7 @@ def _label(world: World, frame: Frame, window: Window | None, source: PhantomSou
 
 def _label_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | None, *, maps: _Maps) -> bool:
     """Write one lesion into ``maps``; False where the view does not show it."""
-    detail, centre, box, dots = maps
+    detail, centre, box = maps
     scale = max(frame.scale_xy)
     if min(lesion.blob.radii_xy) / scale < LEAST_RADIUS_PX or _is_clipped(lesion.level, window):
         return False
@@ -194,36 +198,59 @@ def _label_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | N
     fine_enough = lesion.fine_px / scale >= LEAST_FINE_PX
     said = DETAILS.index(lesion.answer if fine_enough else "unresolved")
     detail[inside] = said if is_resolved(lesion, frame) or not fine_enough else -1
-    if lesion.detail is Detail.CALCIFICATIONS:
-        _mark_dots(lesion, frame, dots, resolved=fine_enough)
     box[inside] = np.clip(place, 0.0, 1.0)
     return True
 
 
 def _draw_spots(world: World, frame: Frame, window: Window | None) -> NDArray[np.float32]:
     """Which cells of each token lie on a spot that the window shows: the tower's finest idea of where something is."""
-    w, h = frame.size_wh
-    step = POLICY.patch_px // SPOT_CELLS
-    xs = frame.origin_xy[0] + (np.arange(w // step) + 0.5) * step * frame.scale_xy[0]
-    ys = frame.origin_xy[1] + (np.arange(h // step) + 0.5) * step * frame.scale_xy[1]
-    covered = np.zeros((h // step, w // step), np.float32)
+    x_1_W, y_H_1 = _find_cells(frame)
+    covered = np.zeros((len(y_H_1), x_1_W.shape[1]), np.float32)
     for spot in world.spots:
         if not _is_clipped(spot.level, window):
-            covered[compute_rho(spot.blob, xs[None, :], ys[:, None]) < 1.0] = 1.0
-    rows, columns = h // POLICY.patch_px, w // POLICY.patch_px
-    return covered.reshape(rows, SPOT_CELLS, columns, SPOT_CELLS).transpose(0, 2, 1, 3).reshape(rows * columns, -1)
+            covered[compute_rho(spot.blob, x_1_W, y_H_1) < 1.0] = 1.0
+    return _group_cells(covered)
 
 
-def _mark_dots(lesion: Lesion, frame: Frame, dots_H_W: NDArray[np.float32], *, resolved: bool) -> None:
-    """Count the calcifications in each token's cell of the view, or say that they cannot be counted."""
-    (ox, oy), step = frame.origin_xy, [POLICY.patch_px * scale for scale in frame.scale_xy]
-    rows, columns = dots_H_W.shape
-    for u, v in lesion.dots_xy:
-        x = lesion.blob.centre_xy[0] + u * lesion.blob.radii_xy[0]
-        y = lesion.blob.centre_xy[1] + v * lesion.blob.radii_xy[1]
-        column, row = int((x - ox) // step[0]), int((y - oy) // step[1])
-        if 0 <= column < columns and 0 <= row < rows:
-            dots_H_W[row, column] = dots_H_W[row, column] + 1 if resolved else np.nan
+def _draw_dots(world: World, frame: Frame, window: Window | None) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """How many calcifications each token holds, and which of its cells lie on the core of one."""
+    x_1_W, y_H_1 = _find_cells(frame)
+    covered = np.zeros((len(y_H_1), x_1_W.shape[1]), np.float32)
+    centres, unresolved = np.zeros_like(covered), np.zeros_like(covered)
+    for lesion in world.lesions:
+        if lesion.detail is not Detail.CALCIFICATIONS or _is_clipped(lesion.level, window):
+            continue
+        resolved = lesion.fine_px / max(frame.scale_xy) >= LEAST_FINE_PX
+        for u, v in lesion.dots_xy:
+            x = lesion.blob.centre_xy[0] + u * lesion.blob.radii_xy[0]
+            y = lesion.blob.centre_xy[1] + v * lesion.blob.radii_xy[1]
+            right, below = (x_1_W - x) / frame.scale_xy[0], (y_H_1 - y) / frame.scale_xy[1]
+            half = _CELL_PX / 2
+            holds = (-half < right) & (right <= half) & (-half < below) & (below <= half)
+            centres[holds] += 1.0
+            unresolved[holds] += not resolved
+            # beyond half the size of a calcification its rim begins, which is darker than what is around
+            covered[np.hypot(x_1_W - x, y_H_1 - y) < lesion.fine_px / 2] = 1.0
+            covered[holds] = 1.0
+    dots_M, core_M_C = _group_cells(centres).sum(1), _group_cells(covered)
+    unknown_M = _group_cells(unresolved).any(1)
+    dots_M[unknown_M], core_M_C[unknown_M] = np.nan, np.nan
+    return dots_M, core_M_C
+
+
+def _find_cells(frame: Frame) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where the middles of the cells of a view lie in the root: x as a row, y as a column."""
+    (ox, oy), (sx, sy), (w, h) = frame.origin_xy, frame.scale_xy, frame.size_wh
+    xs = ox + (np.arange(w // _CELL_PX) + 0.5) * _CELL_PX * sx
+    ys = oy + (np.arange(h // _CELL_PX) + 0.5) * _CELL_PX * sy
+    return xs[None, :].astype(np.float32), ys[:, None].astype(np.float32)
+
+
+def _group_cells(cells_H_W: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cells of a view by token, ``(M, SPOT_CELLS ** 2)``."""
+    rows, columns = (side // SPOT_CELLS for side in cells_H_W.shape)
+    grouped = cells_H_W.reshape(rows, SPOT_CELLS, columns, SPOT_CELLS).transpose(0, 2, 1, 3)
+    return grouped.reshape(rows * columns, -1)
 
 
 def _is_clipped(level: float, window: Window | None) -> bool:
@@ -310,6 +337,7 @@ def _unlabelled(pixels: NDArray[np.uint8], *, modality_M: NDArray[np.int64]) -> 
         box_M_4=np.full((tokens, 4), np.nan, np.float32),
         spot_M_C=np.full((tokens, SPOT_CELLS**2), np.nan, np.float32),
         dots_M=np.full(tokens, np.nan, np.float32),
+        core_M_C=np.full((tokens, SPOT_CELLS**2), np.nan, np.float32),
         cover_M_R=np.full((tokens, len(REAL_TARGETS)), np.nan, np.float32),
         modality_M=modality_M,
         seen=-1,
