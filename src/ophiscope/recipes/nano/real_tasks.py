@@ -21,7 +21,8 @@ from ophiscope.core.study import Study
 from ophiscope.data.seg_pack import SegRow
 from ophiscope.media.resample import resample
 from ophiscope.media.sources import build_array_study
-from ophiscope.worlds.oracle import Look, Step, read_looks, render_step
+from ophiscope.worlds.decide import Look, Step
+from ophiscope.worlds.oracle import read_looks, render_step
 from ophiscope.worlds.percepts import Seen
 
 __all__ = [
