@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from ophiscope.data.seg_pack import Annotation, SegRow, Split
-from ophiscope.recipes.nano_seg.data import Pack, Sampler
 from ophiscope.recipes.nano_seg.evaluate import (
     Item,
     compute_auroc,
@@ -19,7 +18,9 @@ from ophiscope.recipes.nano_seg.evaluate import (
     render_ellipse,
 )
 from ophiscope.recipes.nano_seg.export import compute_logistic
+from ophiscope.recipes.nano_seg.pack import Pack
 from ophiscope.recipes.nano_seg.refit import Features, refit_presence
+from ophiscope.recipes.nano_seg.sampler import Sampler
 from ophiscope.recipes.nano_seg.train import Config, compute_loss, compute_lr, train, training_images
 from ophiscope.tools.segmenters.nano_seg_net import TARGETS, NanoSegNet
 

@@ -23,7 +23,6 @@ from ophiscope.models.local.load import NANO_DIR
 from ophiscope.recipes.nano.arms import ARMS, load_arm
 from ophiscope.recipes.nano.real_tasks import BOX_QUESTION, BOXED
 from ophiscope.recipes.nano.tasks import build_setup
-from ophiscope.recipes.nano_seg.data import read_pack
 from ophiscope.recipes.nano_seg.evaluate import (
     Item,
     Segment,
@@ -33,6 +32,7 @@ from ophiscope.recipes.nano_seg.evaluate import (
     segment_ellipse,
     segment_with,
 )
+from ophiscope.recipes.nano_seg.pack import read_pack
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.nano_seg import NanoSeg
 from ophiscope.tools.segmenters.segmenter import Segmenter

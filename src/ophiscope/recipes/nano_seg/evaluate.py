@@ -18,7 +18,7 @@ from PIL import Image
 from scipy import ndimage
 
 from ophiscope.data.seg_pack import Split
-from ophiscope.recipes.nano_seg.data import Pack, breast_folds, read_pack, validation_images
+from ophiscope.recipes.nano_seg.pack import Pack, breast_folds, read_pack, validation_images
 from ophiscope.tools.segmenters.classical import Classical
 from ophiscope.tools.segmenters.nano_seg import NanoSeg
 from ophiscope.tools.segmenters.nano_seg_net import NanoSegNet

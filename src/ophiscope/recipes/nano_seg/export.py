@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save
 
-from ophiscope.recipes.nano_seg.data import Pack, read_pack, validation_images
 from ophiscope.recipes.nano_seg.evaluate import Item, compute_auroc, draw_presence_crops, human_items, load_checkpoint
+from ophiscope.recipes.nano_seg.pack import Pack, read_pack, validation_images
 from ophiscope.tools.segmenters.nano_seg import Calibration, NanoSeg
 from ophiscope.tools.segmenters.nano_seg_net import TARGETS
 

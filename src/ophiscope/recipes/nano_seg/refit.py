@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ophiscope.recipes.nano_seg.data import Pack, Sampler, read_pack
+from ophiscope.recipes.nano_seg.pack import Pack, read_pack
+from ophiscope.recipes.nano_seg.sampler import Sampler
 from ophiscope.recipes.nano_seg.train import MIXES, training_images
 from ophiscope.tools.segmenters.nano_seg_net import NanoSegNet
 

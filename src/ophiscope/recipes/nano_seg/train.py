@@ -20,7 +20,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from ophiscope.data.seg_pack import Split
-from ophiscope.recipes.nano_seg.data import BREAST, Batch, Pack, Sampler, breast_folds, read_pack, validation_images
+from ophiscope.recipes.nano_seg.pack import BREAST, Pack, breast_folds, read_pack, validation_images
+from ophiscope.recipes.nano_seg.sampler import Batch, Sampler
 from ophiscope.tools.segmenters.nano_seg_net import NanoSegNet
 
 __all__ = ["MIXES", "Config", "compute_loss", "main", "train", "training_images"]
