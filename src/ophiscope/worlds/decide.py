@@ -48,6 +48,8 @@ class Step(NamedTuple):
     answer: str | None
     box_xyxy: tuple[float, float, float, float] | None = None
     """Of an answer that is a place: pixels of view 1."""
+    seen_xy: tuple[tuple[float, float], ...] = ()
+    """What the thought begins with: middles of everything that will be checked, pixels of view 1."""
 
 
 def decide(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -167,7 +169,9 @@ def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
     settled = bool(fits) and ask.kind is not AskKind.COUNT_WITH
     if len(words) < len(candidates) and not settled:
         think = f"{last}Checked {len(words)} of {len(candidates)}, {len(fits)} fit."
-        return _zoom(think, 1, _leave_room(candidates[len(words)].box_xyxy))
+        step = _zoom(think, 1, _leave_room(candidates[len(words)].box_xyxy))
+        # all of them are named before the first is looked at: how many they are then stands there, and which is next
+        return step if looks[1:] else step._replace(seen_xy=tuple(_middle(lesion) for lesion in candidates))
     think = f"{last}{len(fits)} fit."
     if ask.kind is AskKind.COUNT_WITH:
         return _answer(think, str(len(fits)), *evidence)
@@ -284,9 +288,14 @@ def _last_zoom_showed(looks: Sequence[Look], target: SeenLesion) -> bool:
     )
 
 
+def _middle(lesion: SeenLesion) -> tuple[float, float]:
+    x0, y0, x1, y1 = lesion.box_xyxy
+    return (x0 + x1) / 2, (y0 + y1) / 2
+
+
 def _quadrant(lesion: SeenLesion, looks: Sequence[Look]) -> str:
     w, h = _overview(looks).size_wh
-    x, y = (lesion.box_xyxy[0] + lesion.box_xyxy[2]) / 2, (lesion.box_xyxy[1] + lesion.box_xyxy[3]) / 2
+    x, y = _middle(lesion)
     return ("lower " if y >= h / 2 else "upper ") + ("right" if x >= w / 2 else "left")
 
 

@@ -80,10 +80,14 @@ def render_step(step: Step, messages: Sequence[Message], coords: str) -> str:
     if step.call is None:
         text = step.answer or ""
         if step.box_xyxy is not None:
-            frame = next(view for message in messages for view in message.views).picture.frame
-            text = render_box(step.box_xyxy, frame, coords)
+            text = render_box(step.box_xyxy, _first_frame(messages), coords)
         return render_answer(text, think=step.think)
     name, arguments = step.call
+    think = step.think
+    if step.seen_xy:
+        frame = _first_frame(messages)
+        places = (str(PROFILES[coords].point_from_pixels(place, frame)) for place in step.seen_xy)
+        think = f"Seen at {' '.join(places)}. {think}"
     pixels = arguments.get("box")
     if isinstance(pixels, tuple):
         view = next(view for message in messages for view in message.views if view.handle == arguments["view"])
@@ -92,4 +96,9 @@ def render_step(step: Step, messages: Sequence[Message], coords: str) -> str:
         inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(w)), min(y1, float(h)))
         box = PROFILES[coords].from_pixels(inside, view.picture.frame)
         arguments = {**arguments, "box": box}
-    return render_call(Call(name, arguments, think=step.think))
+    return render_call(Call(name, arguments, think=think))
+
+
+def _first_frame(messages: Sequence[Message]) -> Frame:
+    """Of view 1."""
+    return next(view for message in messages for view in message.views).picture.frame
