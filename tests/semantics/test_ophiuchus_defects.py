@@ -473,20 +473,32 @@ def test_defect_11_each_stage_takes_up_the_one_before(tmp_path: Path, monkeypatc
         state: dict[str, dict[str, object]] = torch.load(tmp_path / folder / "state.pt", weights_only=True)
         return state
 
-    seen = call(pretrain_vision, "vision")["visual"]
-    first = call(train, "first", "--vision", str(tmp_path / "vision" / "state.pt"), "--dense", "0", "--frozen")["model"]
-    assert seen
-    assert all(torch.allclose(first[f"model.visual.{name}"], value, atol=1e-8) for name, value in seen.items())
-    again = call(pretrain_vision, "again", "--start", str(tmp_path / "first" / "state.pt"), "--seed", "5")["visual"]
-    assert all(torch.allclose(again[name], value, atol=1e-8) for name, value in seen.items())
-    start = ["--start", str(tmp_path / "first"), "--dense", "2", "--seed", "1"]
-    second = call(train, "second", *start)["model"]
-    written = load_nano_model(tmp_path / "first").state_dict()
-    assert all(torch.allclose(second[name], value, atol=1e-8) for name, value in written.items())
-    other = call(pretrain_vision, "other", "--seed", "6")["visual"]
-    third = call(train, "third", *start, "--tower", str(tmp_path / "other" / "state.pt"))["model"]
-    for name, value in written.items():
-        expected = other.get(name.removeprefix("model.visual."), value)
-        assert torch.allclose(third[name], expected, atol=1e-8), name
+    def state_of(folder: str) -> str:
+        return str(tmp_path / folder / "state.pt")
+
+    def check(one: dict[str, object], other: dict[str, object]) -> None:
+        assert one.keys() == other.keys()
+        assert all(torch.allclose(one[name], other[name], atol=1e-8) for name in one)
+
+    def tower_of(model: dict[str, object]) -> dict[str, object]:
+        begin = "model.visual."
+        return {name.removeprefix(begin): value for name, value in model.items() if name.startswith(begin)}
+
+    vision = call(pretrain_vision, "vision")
+    first = call(train, "first", "--vision", state_of("vision"), "--dense", "0", "--frozen")
+    check(tower_of(first["model"]), vision["visual"])
+    check(first["heads"], vision["heads"])
+    again = call(pretrain_vision, "again", "--start", state_of("first"), "--seed", "5")
+    check(again["visual"], vision["visual"])
+    start = ["--start", str(tmp_path / "first"), "--dense", "0", "--seed", "1"]
+    second = call(train, "second", *start)
+    check(second["model"], load_nano_model(tmp_path / "first").state_dict())
+    check(second["heads"], vision["heads"])
+    other = call(pretrain_vision, "other", "--seed", "6")
+    third = call(train, "third", *start, "--vision", state_of("other"))
+    check(tower_of(third["model"]), other["visual"])
+    check(third["heads"], other["heads"])
+    rest = {name: value for name, value in third["model"].items() if not name.startswith("model.visual.")}
+    check(rest, {name: second["model"][name] for name in rest})
     served, shipped = load_local(f"hf:{tmp_path / 'second'}", offline=True).card, load_local("nano").card
     assert replace(served, name="nano", weights_sha256=shipped.weights_sha256) == shipped

@@ -202,8 +202,28 @@ def test_a_percept_is_that_of_the_view_not_of_the_truth(needle: Needle) -> None:
     assert resolved >= 15
 
 
+_COMPASS = ((0.0, -1.0), (1.0, 0.0), (0.0, 1.0), (-1.0, 0.0))
+
+
+def find_answer(world: World, lesion: Lesion, dots_xy: tuple[tuple[float, float], ...], frame: Frame) -> str | None:
+    """What ``frame`` says of the lesion, were its calcifications at ``dots_xy``."""
+    moved = replace(world, lesions=(replace(lesion, dots_xy=dots_xy), *world.lesions[1:]))
+    seen = compute_seen(moved, frame, None).lesions
+    return next((spot.answer for spot in seen if spot.centre_root_xy == lesion.blob.centre_xy), None)
+
+
+def shows(frame: Frame, lesion: Lesion) -> bool:
+    """True where no calcification of the lesion lies outside of the frame."""
+    a0, b0, a1, b1 = frame.root_box_xyxy
+    (x, y), (rx, ry) = lesion.blob.centre_xy, lesion.blob.radii_xy
+    return all(a0 < x + u * rx < a1 and b0 < y + v * ry < b1 for u, v in lesion.dots_xy)
+
+
 def test_what_is_counted_is_in_view_as_a_whole() -> None:
-    """A view that may have cut a calcification off says no number, whether it cut one off or not."""
+    """A view that may have cut a calcification off says no number, whether it cut one off or not.
+
+    So of two lesions that differ in nothing but where their calcifications lie, both are counted or neither is.
+    """
     rng = np.random.default_rng(0)
     counted = cut = 0
     for seed in range(120):
@@ -217,15 +237,16 @@ def test_what_is_counted_is_in_view_as_a_whole() -> None:
             left, top = (value - 0.15 * side + rng.normal(0, 0.25) * side for value in (x0, y0))
             box = clip_box(Frame("w", world.size_wh), (left, top, left + side, top + side)).box
             frame = compute_zoom_frame(Frame("w", world.size_wh), box, POLICY, context=0.0)
-            found = next((spot for spot in compute_seen(world, frame, None).lesions), None)
-            a0, b0, a1, b1 = frame.root_box_xyxy
-            (x, y), (rx, ry) = lesion.blob.centre_xy, lesion.blob.radii_xy
-            whole = all(a0 < x + u * rx < a1 and b0 < y + v * ry < b1 for u, v in lesion.dots_xy)
-            if found is not None and found.answer is not None and found.centre_root_xy == (x, y):
-                assert whole
-                assert found.answer == str(len(lesion.dots_xy))
-                counted += 1
-            cut += not whole
+            places = [lesion.dots_xy, *((((0.7 * u, 0.7 * v),) * len(lesion.dots_xy)) for u, v in _COMPASS)]
+            answers = {find_answer(world, lesion, dots, frame) for dots in places}
+            assert len(answers) == 1, (seed, answers)
+            (said,) = answers
+            if said is None:
+                cut += not shows(frame, lesion)
+                continue
+            counted += 1
+            assert said == str(len(lesion.dots_xy))
+            assert shows(frame, lesion)
     assert min(counted, cut) > 15
 
 

@@ -1,5 +1,6 @@
 """The parts of nano's recipe that decide what is learned: recovery, number rows, and a resumed run."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,9 @@ from ophiscope.models.local.tokens import load_codec  # noqa: E402
 from ophiscope.protocol.grammar import parse_reply  # noqa: E402
 from ophiscope.recipes.nano.numbers import init_number_rows  # noqa: E402
 from ophiscope.recipes.nano.recovery import HandShakes, Slips  # noqa: E402
-from ophiscope.recipes.nano.stream import encode_task, find_box_ids  # noqa: E402
+from ophiscope.recipes.nano.stream import encode_task, find_box_ids, find_decisive_ids  # noqa: E402
 from ophiscope.recipes.nano.tasks import draw_phantom_task, write_trajectory  # noqa: E402
+from ophiscope.recipes.nano.vocabulary import DECISIVE, GREATEST_NUMBER  # noqa: E402
 from ophiscope.tools.segmenters.build import build_segmenter  # noqa: E402
 from ophiscope.train.examples import _replace_turns  # noqa: E402
 
@@ -97,6 +99,33 @@ def test_turns_that_were_not_meant_so_are_refused() -> None:
     messages = write_trajectory(draw_phantom_task(0, "L1"), None).messages
     with pytest.raises(ValueError, match="1 texts for the 2 turns"):
         _replace_turns(messages, ["one"])
+
+
+def test_candidates_are_named_by_their_middles_and_those_are_coordinates() -> None:
+    codec = load_codec(NANO_DIR)
+    checked = 0
+    for seed in range(6):
+        task = draw_phantom_task(seed, "L3")
+        outcome = write_trajectory(task, None)
+        named = [list(map(int, pair)) for pair in re.findall(r"\[(\d+), (\d+)\]", say(outcome)[0].split("Checked")[0])]
+        w, h = task.case.studies[0].header.size_wh
+        boxes = [box.root_xyxy for box in task.key.evidence_boxes]
+        middles = [[500 * (x0 + x1) / w, 500 * (y0 + y1) / h] for x0, y0, x1, y1 in boxes]
+        assert named == sorted(named)
+        assert all(np.abs(np.asarray(named) - middle).max(axis=1).min() <= 2 for middle in middles), seed
+        example = encode_task(task, codec, find_box_ids(codec), build_segmenter("classical"))
+        assert example is not None
+        told = [int(number) for number in example.token_ids_T[example.coordinate_T] if number <= GREATEST_NUMBER]
+        assert told[: 2 * len(named)] == [number for pair in named for number in pair]
+        checked += len(named)
+    assert checked >= 12
+
+
+def test_what_decides_is_one_token_of_the_tokenizer_that_is_shipped() -> None:
+    codec = load_codec(NANO_DIR)
+    words = {codec.tokenizer.id_to_token(index) for index in find_decisive_ids(codec)}
+    assert {"Ġfits", "Ġno", "Ġdotted", "Ġspiculated", "3", "yes", "dotted"} <= words
+    assert all(word.removeprefix("Ġ") in DECISIVE for word in words)
 
 
 def test_number_rows_begin_smooth_and_no_larger_than_the_others() -> None:

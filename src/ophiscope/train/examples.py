@@ -30,7 +30,7 @@ class Example:
     loss_T: NDArray[np.bool_]
     """True where the assistant wrote the token."""
     coordinate_T: NDArray[np.bool_]
-    """True between the brackets of a box that it wrote: at the numbers, and at what separates them."""
+    """True between the brackets of a box or point that it wrote: at the numbers, and at what separates them."""
     positions_3_T: NDArray[np.int64]
     views: tuple[NDArray[np.uint8], ...]
 
@@ -45,7 +45,7 @@ class ExampleBatch:
     targets_K: Tensor
     """Those next tokens, in row order."""
     coordinate_K: Tensor
-    """True where the target stands between the brackets of a box."""
+    """True where the target stands between the brackets of a box or a point."""
 
 
 def encode_messages(

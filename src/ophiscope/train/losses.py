@@ -48,7 +48,7 @@ def compute_token_loss(
     Args:
         logits_K_V: At the places that predict a token in the loss.
         targets_K: Those tokens.
-        coordinate_K: Which of them stand between the brackets of a box; those that are no number are text.
+        coordinate_K: Which of them stand between the brackets of a box or a point; those that are no number are text.
         numbers: Id of the number 0, and the greatest number; ids follow each other.
         width: Standard deviation of the Gaussian, in coordinate units.
         weights: What counts more; None for all alike.

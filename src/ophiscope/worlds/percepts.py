@@ -11,14 +11,23 @@ from ophiscope.core.frame import Frame
 from ophiscope.core.window import Window
 from ophiscope.worlds.world import Detail, Lesion, Organ, World
 
-__all__ = ["LEAST_FINE_PX", "LEAST_RADIUS_PX", "Seen", "SeenLesion", "SeenOrgan", "compute_seen", "is_resolved"]
+__all__ = [
+    "LEAST_FINE_PX",
+    "LEAST_RADIUS_PX",
+    "Seen",
+    "SeenLesion",
+    "SeenOrgan",
+    "compute_seen",
+    "is_fine_enough",
+    "is_resolved",
+]
 
 LEAST_RADIUS_PX = 1.9
 """A lesion of a smaller radius, in view pixels, is not seen."""
 LEAST_FINE_PX = 2.6
 """Structure finer than this, in view pixels, is not resolved."""
 _INNER = 0.85
-"""Calcifications lie within this share of a lesion's radii."""
+"""The centres of calcifications, and most of what is around them, lie within this share of a lesion's radii."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +103,17 @@ def _see_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | Non
     return SeenLesion(box, lesion.blob.centre_xy, lesion.organ, math.pi * rx * ry, answer)
 
 
+def is_fine_enough(lesion: Lesion, frame: Frame) -> bool:
+    """True where ``frame`` is fine enough for the structure of a lesion, wherever its edges lie."""
+    return lesion.fine_px / max(frame.scale_xy) >= LEAST_FINE_PX
+
+
 def is_resolved(lesion: Lesion, frame: Frame) -> bool:
     """True where the fine structure of a lesion can be told in ``frame``, as far as size and the view's edges go.
 
     A part of a pattern or a margin is enough; what is counted must be in view as a whole, wherever its parts may lie.
     """
-    if lesion.fine_px / max(frame.scale_xy) < LEAST_FINE_PX:
+    if not is_fine_enough(lesion, frame):
         return False
     if lesion.detail is not Detail.CALCIFICATIONS:
         return _share_inside(lesion.box_xyxy, frame) > 0.7

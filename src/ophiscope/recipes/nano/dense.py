@@ -4,7 +4,7 @@ Without them beside the trajectories the tower forgets fine patterns while the f
 relearns them from one word an episode.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch.nn import functional
 from ophiscope.data.seg_pack import Annotation, Split, read_mask, read_picture, read_rows
 from ophiscope.models.local.packing import pack_views
 from ophiscope.models.local.vision import encode_images
-from ophiscope.recipes.nano.shape import LAYOUT, NANO_SHAPE
+from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.vision_data import (
     DETAILS,
     MODALITIES,
@@ -28,7 +28,7 @@ from ophiscope.recipes.nano.vision_data import (
     draw_real_views,
 )
 
-__all__ = ["DenseTeacher", "DenseViews", "Heads", "compute_dense_losses", "load_heads"]
+__all__ = ["DenseTeacher", "DenseViews", "Heads", "compute_dense_losses"]
 
 
 class Heads(nn.Module):
@@ -44,9 +44,19 @@ class Heads(nn.Module):
         self.spot = nn.Linear(hidden, SPOT_CELLS**2)
         self.dots = nn.Linear(hidden, 1)
         self.core = nn.Linear(hidden, SPOT_CELLS**2)
-        nn.init.zeros_(self.core.weight)  # it was added last: a tower that is trained is not pulled about by chance
         self.cover = nn.Linear(hidden, len(REAL_TARGETS))
         self.modality = nn.Linear(hidden, len(MODALITIES))
+        nn.init.zeros_(self.core.weight)  # it was added last: a tower that is trained is not pulled about by chance
+
+    def take(self, saved: Mapping[str, Tensor]) -> None:
+        """Load what an earlier stage kept, which may not have had :attr:`core` yet.
+
+        Raises:
+            ValueError: If something else is missing, or too much.
+        """
+        missing, unexpected = self.load_state_dict(dict(saved), strict=False)
+        if unexpected or not set(missing) <= {"core.weight", "core.bias"}:
+            raise ValueError(f"These are no read-out heads of nano: {missing} are missing, {unexpected} unknown.")
 
 
 class DenseViews(torch.utils.data.IterableDataset[list[DenseView]]):
@@ -96,7 +106,8 @@ def _compute_losses(tokens_M_D: Tensor, heads: Heads, views: list[DenseView]) ->
     organ, detail, centre = stack("organ_M"), stack("detail_M"), stack("centre_M")
     if (organ >= 0).any():
         losses["organ"] = 0.5 * functional.cross_entropy(heads.organ(tokens_M_D), organ)
-        losses["detail"] = functional.cross_entropy(heads.detail(tokens_M_D), detail, ignore_index=-1)
+        if (detail >= 0).any():
+            losses["detail"] = functional.cross_entropy(heads.detail(tokens_M_D), detail, ignore_index=-1)
         hit = heads.centre(tokens_M_D)[:, 0]
         losses["centre"] = 2 * functional.binary_cross_entropy_with_logits(hit, centre, pos_weight=torch.tensor(4.0))
         box = stack("box_M_4")
@@ -140,19 +151,11 @@ def compute_dense_losses(visual: Any, heads: Heads, views: list[DenseView]) -> d
     return _compute_losses(tokens, heads, views)
 
 
-def load_heads(vision: Path | None) -> Heads:
-    """The read-out heads in a stage's ``state.pt``; fresh ones where ``vision`` is None, or where it has none yet."""
-    heads = Heads(NANO_SHAPE.hidden)
-    if vision is not None:
-        heads.load_state_dict(torch.load(vision, weights_only=True)["heads"], strict=False)
-    return heads
-
-
 class DenseTeacher:
     """Read-out heads and an endless stream of labelled views.
 
     Args:
-        heads: Trained on; of the vision stage, see :func:`load_heads`.
+        heads: Trained on.
         pack: The seg_pack folder, or None for phantoms only.
         batch: Views of a step.
         seed: Where the stream begins.

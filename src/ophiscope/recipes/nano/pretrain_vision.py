@@ -1,8 +1,8 @@
-"""Stage 1 of nano: the vision tower learns to say, at every visual token, what is there.
+"""The vision stages of nano: the tower learns to say, at every visual token, what is there.
 
 Dense targets (organ, lesion centre and box, its detail where the view resolves it, cover of a real target, modality)
-teach a tower from scratch far faster than answers do. The heads are thrown away; the tower is where the trajectories
-start.
+teach a tower far faster than answers do: from scratch, before any trajectory, and again later (``--start``) where
+what limits the answers is what is seen. The heads go with the tower and are shipped with no model.
 
 Run: ``python -m ophiscope.recipes.nano.pretrain_vision --out runs/nano/vision``
 """
@@ -17,21 +17,19 @@ from typing import Any
 import torch
 
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
-from ophiscope.recipes.nano.dense import DenseViews, compute_dense_losses, load_heads
+from ophiscope.recipes.nano.dense import DenseViews, Heads, compute_dense_losses
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.shape import NANO_SHAPE
-from ophiscope.recipes.nano.state import resume_state, write_state
+from ophiscope.recipes.nano.state import read_sight, resume_state, write_state
 
 __all__ = ["main"]
-
-_TOWER = "model.visual."
 
 
 def main() -> None:
     """Train, with a log line and a checkpoint every minute; resumes from the folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, default=None, help="state.pt of `train`, whose tower goes on")
+    parser.add_argument("--start", type=Path, default=None, help="state.pt of a stage, whose tower goes on")
     parser.add_argument("--data", type=Path, default=None, help="the seg_pack folder; without it phantoms only")
     parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--batch", type=int, default=64)
@@ -42,13 +40,11 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(args.seed)
     model: Any = build_nano_model(build_nano_config(512, image_token_id=3, shape=NANO_SHAPE), seed=args.seed)
-    visual, heads = model.model.visual, load_heads(args.start)
+    visual, heads = model.model.visual, Heads(NANO_SHAPE.hidden)
     if args.start is not None:
-        trained = torch.load(args.start, weights_only=True)
-        tower = {
-            name.removeprefix(_TOWER): value for name, value in trained["model"].items() if name.startswith(_TOWER)
-        }
-        visual.load_state_dict(tower)
+        sight = read_sight(args.start)
+        visual.load_state_dict(sight.tower)
+        heads.take(sight.heads)
     optimizers = build_optimizers([("visual", visual), ("heads", heads)], lr=args.lr)
     modules = {"visual": visual, "heads": heads}
     start = resume_state(args.out, modules, optimizers)

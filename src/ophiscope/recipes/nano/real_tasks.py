@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
-from ophiscope.core.region import Mask, clip_box
+from ophiscope.core.region import Box, Mask, clip_box
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
 from ophiscope.data.seg_pack import SegRow
@@ -36,6 +36,7 @@ __all__ = [
     "RealTask",
     "pose_mosaic",
     "pose_real",
+    "pose_tile",
 ]
 
 MODALITY_WORDS = {
@@ -153,6 +154,8 @@ class RealOracle:
         return render_step(decide_real(self._ask, looks), request.messages, self._card.coords)
 
 
+_MOSAIC_SIDE_PX, _TILE_MOSAIC_SIDE_PX = 2048, 768
+"""Of a mosaic, and of one that is not zoomed into."""
 _MOSAICS = (RealKind.MOSAIC, RealKind.MOSAIC_OUTLINE)
 
 
@@ -293,8 +296,8 @@ def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], 
     if ask.kind in (RealKind.MODALITY, RealKind.SITE):
         return AnswerKey(ResultKind.OPTION if options else ResultKind.TEXT, ask.plain, group=f"real {ask.kind.value}")
     tools: tuple[str, ...] = ("segment_text",)
-    if ask.kind in (RealKind.BOX, RealKind.TILE):
-        return AnswerKey(ResultKind.BOX, "box", shown, boxes, group=f"real {ask.kind.value}")
+    if ask.kind is RealKind.BOX:
+        return AnswerKey(ResultKind.BOX, "box", shown, boxes, group="real box")
     if ask.kind in (RealKind.PRESENCE, RealKind.MOSAIC):
         text, kind = ("yes" if there else "no"), ResultKind.YES_NO
     elif ask.kind is RealKind.KIND:
@@ -318,23 +321,45 @@ def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], 
     )
 
 
-def pose_mosaic(
-    rng: np.random.Generator,
-    pictures: Sequence[RealPicture],
-    *,
-    side_px: int = 2048,
-    tiles: int = 4,
-    tile_only: bool = False,
-) -> RealTask:
-    """A mosaic of ``tiles`` x ``tiles`` pictures in which one modality occurs once, and a question about that one.
+class _Mosaic(NamedTuple):
+    """Pictures side by side, of which one is asked about."""
 
-    Args:
-        rng: Draws everything.
-        pictures: What the mosaic is made of.
-        side_px: Of the mosaic, which is square.
-        tiles: Pictures along a side.
-        tile_only: Ask where that picture is, not what it shows.
-    """
+    study: Study
+    target: str
+    mask: NDArray[np.bool_]
+    """Of the target, in the mosaic."""
+    modality: str
+    """Of the asked picture, and of no other."""
+    place_xyxy: tuple[float, float, float, float]
+    """Of the asked picture, in shares of the mosaic's sides."""
+
+    @property
+    def tile(self) -> Box:
+        """The asked picture."""
+        side = float(self.study.header.size_wh[0])
+        x0, y0, x1, y1 = (side * share for share in self.place_xyxy)
+        return clip_box(self.study.frame, (x0, y0, x1, y1)).box
+
+
+def pose_mosaic(rng: np.random.Generator, pictures: Sequence[RealPicture]) -> RealTask:
+    """A mosaic of pictures in which one modality occurs once, and a question about what that one shows."""
+    mosaic = _draw_mosaic(rng, pictures, side_px=_MOSAIC_SIDE_PX)
+    kind = RealKind.MOSAIC if rng.uniform() < 0.6 else RealKind.MOSAIC_OUTLINE
+    ask = RealAsk(kind, mosaic.target, place_xyxy=mosaic.place_xyxy)
+    words = _phrase(rng, kind.value, mosaic.target, MODALITY_WORDS[mosaic.modality])
+    key = _build_key(ask, mosaic.study, {mosaic.target: mosaic.mask}, options=False)
+    return RealTask(Case((mosaic.study,), words), ask, replace(key, evidence_boxes=(mosaic.tile,), least_calls=2))
+
+
+def pose_tile(rng: np.random.Generator, pictures: Sequence[RealPicture]) -> RealTask:
+    """A mosaic of pictures in which one modality occurs once, and the question where that one is."""
+    mosaic = _draw_mosaic(rng, pictures, side_px=_TILE_MOSAIC_SIDE_PX)
+    words = _phrase(rng, RealKind.TILE.value, mosaic.target, MODALITY_WORDS[mosaic.modality])
+    key = AnswerKey(ResultKind.BOX, "box", evidence_boxes=(mosaic.tile,), group="real tile")
+    return RealTask(Case((mosaic.study,), words), RealAsk(RealKind.TILE, place_xyxy=mosaic.place_xyxy), key)
+
+
+def _draw_mosaic(rng: np.random.Generator, pictures: Sequence[RealPicture], *, side_px: int, tiles: int = 4) -> _Mosaic:
     graded = [picture for picture in pictures if any(target in _TARGETS for target in picture.masks)]
     asked = graded[int(rng.integers(len(graded)))]
     modality = asked.rows[0].modality
@@ -356,14 +381,7 @@ def pose_mosaic(
         canvas[part] = tile if tile.ndim == 3 else np.clip(np.rint(tile), 0, 255)[:, :, None]
         if index == place:
             mask[part] = np.asarray(resample(masks[target].astype(np.uint8) * 255, box, (size, size))) > 127
-    study = build_array_study(canvas)
     row, column = divmod(place, tiles)
-    tile_xyxy = (column / tiles, row / tiles, (column + 1) / tiles, (row + 1) / tiles)
-    kind = RealKind.MOSAIC if rng.uniform() < 0.6 else RealKind.MOSAIC_OUTLINE
-    kind = RealKind.TILE if tile_only else kind
-    ask = RealAsk(kind, target, place_xyxy=tile_xyxy)
-    words = _phrase(rng, kind.value, target, MODALITY_WORDS[modality])
-    key = _build_key(ask, study, {target: mask}, options=False)
-    x0, y0, x1, y1 = (value * side_px for value in tile_xyxy)
-    tile_box = clip_box(study.frame, (x0, y0, x1, y1)).box
-    return RealTask(Case((study,), words), ask, replace(key, evidence_boxes=(tile_box,), least_calls=2))
+    share = 1 / tiles
+    place_xyxy = (column * share, row * share, (column + 1) * share, (row + 1) * share)
+    return _Mosaic(build_array_study(canvas), target, mask, modality, place_xyxy)

@@ -1,7 +1,8 @@
 """From the JSON files of a measurement to the tables of the README, so that no number is typed by hand.
 
-Run: ``python -m ophiscope.recipes.nano.report --arms runs/nano/tools.json runs/nano/none.json runs/nano/wide.json
---interventions runs/nano/interventions.json --certificates runs/nano/certificate``
+Run: ``python -m ophiscope.recipes.nano.report --shipped runs/nano/shipped.json --arms runs/nano/tools.json
+runs/nano/none.json runs/nano/wide.json --interventions runs/nano/interventions.json
+--certificates runs/nano/certificate``
 """
 
 import argparse
@@ -52,7 +53,7 @@ def _list_sets(reports: Sequence[EvalReport]) -> list[str]:
 def render_accuracy(
     reports: Sequence[EvalReport], interventions: InterventionReport | None, shipped: EvalReport | None = None
 ) -> str:
-    """Models by sets: accuracy with n and 95 % interval; what is shipped and its policies first, chance last."""
+    """Models by sets: accuracy with n and 95 % interval; what is shipped first, then the arms, the policies, chance."""
     policies = list(_POLICY_ARMS.items()) if interventions else []
     models = [*([shipped] if shipped else []), *reports]
     heads = [*(["shipped"] if shipped else []), *(_ARM_NAMES[report.arm] for report in reports)]

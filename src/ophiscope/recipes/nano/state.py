@@ -2,11 +2,32 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["resume_state", "write_state"]
+__all__ = ["Sight", "read_sight", "resume_state", "write_state"]
+
+
+_TOWER = "model.visual."
+
+
+class Sight(NamedTuple):
+    """What a stage knows of seeing."""
+
+    tower: dict[str, Tensor]
+    """Weights of the vision tower."""
+    heads: dict[str, Tensor]
+    """Weights of the read-out heads."""
+
+
+def read_sight(path: Path) -> Sight:
+    """Tower and heads in the ``state.pt`` of a vision stage, or of a stage that trains the whole model."""
+    state = torch.load(path, weights_only=True)
+    whole = state.get("model", {})
+    tower = {name.removeprefix(_TOWER): value for name, value in whole.items() if name.startswith(_TOWER)}
+    return Sight(state.get("visual", tower), state["heads"])
 
 
 def write_state(

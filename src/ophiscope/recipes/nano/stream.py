@@ -117,7 +117,7 @@ def draw_kind(seed: int, mixture: Mapping[Kind, float]) -> Kind:
 
 def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
     """One task, a pure function of its arguments."""
-    if kind in ("mark", "tile", *_REAL):
+    if kind == "mark" or kind in _PACKED:
         return draw_real_task(seed, kind, pictures)
     if kind == "share":
         return _draw_share(seed, pictures)
@@ -170,13 +170,22 @@ def encode_task(
 
 
 def find_box_ids(codec: TextCodec) -> tuple[frozenset[int], frozenset[int]]:
-    """The tokens that open a box in a call or an answer, and the tokens that may stand inside one."""
+    """The tokens that open a box or a point in a thought, a call or an answer, and those that may stand inside."""
     openers, separator = {codec.encode(text)[0] for text in (', "box": [', " [")}, codec.encode(", ")[0]
     zero = codec.encode("0")[0]
     return frozenset(openers), frozenset({separator, *range(zero, zero + GREATEST_NUMBER + 1)})
 
 
 def find_decisive_ids(codec: TextCodec) -> frozenset[int]:
-    """The words of :data:`~ophiscope.recipes.nano.vocabulary.DECISIVE` that are one token, alone or after a space."""
-    found = [codec.encode(before + word) for word in DECISIVE for before in ("", " ")]
-    return frozenset(ids[0] for ids in found if len(ids) == 1)
+    """The tokens of :data:`~ophiscope.recipes.nano.vocabulary.DECISIVE`, alone or after a space.
+
+    Raises:
+        ValueError: If a word is one token in neither way.
+    """
+    found: set[int] = set()
+    for word in DECISIVE:
+        whole = {ids[0] for before in ("", " ") if len(ids := codec.encode(before + word)) == 1}
+        if not whole:
+            raise ValueError(f"The tokenizer cuts {word!r} to pieces; what decides has to be one token.")
+        found |= whole
+    return frozenset(found)

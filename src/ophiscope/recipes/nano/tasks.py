@@ -19,7 +19,7 @@ from ophiscope.media.study import read_study
 from ophiscope.models.local.nano import NANO_VIEW_PX
 from ophiscope.protocol.coords import PROFILES
 from ophiscope.recipes.nano.marks import pose_mark
-from ophiscope.recipes.nano.real_tasks import RealOracle, RealPicture, pose_mosaic, pose_real
+from ophiscope.recipes.nano.real_tasks import RealOracle, RealPicture, pose_mosaic, pose_real, pose_tile
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.train.collect import collect_episode
@@ -44,8 +44,6 @@ __all__ = [
     "write_trajectory",
 ]
 
-_TILE_SIDE_PX = 768
-"""Of a mosaic that is not zoomed into; the overview has 96."""
 CARD = ModelCard(
     name="nano", family="nano", coords="relative_1000", patch_px=16, max_view_px=NANO_VIEW_PX, min_view_px=NANO_VIEW_PX,
     prompt="nano", token_exact=True,
@@ -124,7 +122,7 @@ def draw_real_task(seed: int, kind: Kind, pictures: Sequence[RealPicture], *, au
     elif kind == "mosaic":
         posed = pose_mosaic(rng, pictures)
     elif kind == "tile":
-        posed = pose_mosaic(rng, pictures, side_px=_TILE_SIDE_PX, tile_only=True)
+        posed = pose_tile(rng, pictures)
     else:
         groups: dict[str, list[RealPicture]] = {}
         for picture in pictures:

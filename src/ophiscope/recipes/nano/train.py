@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ophiscope.data.seg_pack import Split
 from ophiscope.models.local.forward import compute_logits
@@ -22,12 +23,12 @@ from ophiscope.models.local.load import load_nano_model, write_checkpoint
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.tokens import TextCodec, load_codec
 from ophiscope.recipes.nano.arms import ARMS
-from ophiscope.recipes.nano.dense import DenseTeacher, load_heads
+from ophiscope.recipes.nano.dense import DenseTeacher, Heads
 from ophiscope.recipes.nano.numbers import init_number_rows
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.real_tasks import REAL_THOUGHTS
 from ophiscope.recipes.nano.shape import NANO_SHAPE
-from ophiscope.recipes.nano.state import resume_state, write_state
+from ophiscope.recipes.nano.state import read_sight, resume_state, write_state
 from ophiscope.recipes.nano.stream import Batches, find_decisive_ids
 from ophiscope.recipes.nano.tasks import draw_phantom_task, draw_real_task, read_real_pictures, write_trajectory
 from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER, train_tokenizer
@@ -37,18 +38,17 @@ from ophiscope.train.losses import LossParts, TokenWeights, compute_token_loss
 __all__ = ["main"]
 
 _LOG_EVERY, _SAVE_EVERY = 20, 60
-_COORDINATE_WEIGHT, _DECISIVE_WEIGHT = 2.0, 4.0
+_COORDINATE_WEIGHT, _DECISIVE_WEIGHT = 2.0, 12.0
 _DENSE_WEIGHT = 0.5
 """Of the dense loss (about 2 nats at first) beside the token loss (about 0.3)."""
 
 
 def main() -> None:
-    """Train nano; every argument has a default that was used for the published weights."""
+    """Train nano on trajectories; the README of the recipe has the arguments of each stage."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--vision", type=Path, default=None, help="state.pt of pretrain_vision, for tower and heads")
+    parser.add_argument("--vision", type=Path, default=None, help="state.pt of a stage, for tower and heads")
     parser.add_argument("--start", type=Path, default=None, help="a checkpoint folder of this recipe to go on from")
-    parser.add_argument("--tower", type=Path, default=None, help="state.pt whose tower replaces that of --start")
     parser.add_argument("--data", type=Path, default=None, help="the seg_pack folder; without it phantoms only")
     parser.add_argument("--steps", type=int, default=2000)
     parser.add_argument("--batch", type=int, default=32)
@@ -73,23 +73,34 @@ def main() -> None:
     elif not (args.out / "tokenizer.json").exists():
         train_tokenizer(_draw_corpus(args.data)).save(str(args.out / "tokenizer.json"))
     codec = load_codec(args.out)
+    modules = _build_modules(args, codec)
+    _train(args, modules, codec, build_optimizers([("model", modules["model"])], lr=args.lr))
+
+
+def _build_modules(args: argparse.Namespace, codec: TextCodec) -> dict[str, nn.Module]:
+    """The model and its read-out heads: new, or from ``--start``, and the tower from ``--vision`` where it is given."""
     config = build_nano_config(codec.tokenizer.get_vocab_size(), image_token_id=codec.image_id, shape=NANO_SHAPE)
     model: Any = build_nano_model(config, seed=args.seed)
+    heads = Heads(NANO_SHAPE.hidden)
     init_number_rows(model, codec.encode("0")[0], seed=args.seed)
     if args.start is not None:
         model.load_state_dict(load_nano_model(args.start).state_dict())
-    tower = args.tower or (None if args.start is not None else args.vision)
-    if tower is not None:
-        model.model.visual.load_state_dict(torch.load(tower, weights_only=True)["visual"])
+        if (args.start / "state.pt").exists():
+            heads.take(read_sight(args.start / "state.pt").heads)
+    if args.vision is not None:
+        sight = read_sight(args.vision)
+        model.model.visual.load_state_dict(sight.tower)
+        heads.take(sight.heads)
     if args.frozen:
         for part in (model.model.visual.patch_embed, model.model.visual.pos_embed, model.model.visual.blocks):
             part.requires_grad_(False)
-    _train(args, model, codec, build_optimizers([("model", model)], lr=args.lr))
+    return {"model": model, "heads": heads}
 
 
-def _train(args: argparse.Namespace, model: Any, codec: TextCodec, optimizers: Sequence[torch.optim.Optimizer]) -> None:
-    heads = load_heads(args.tower or args.vision)
-    modules = {"model": model, "heads": heads}
+def _train(
+    args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec, optimizers: Sequence[torch.optim.Optimizer]
+) -> None:
+    model, heads = modules["model"], modules["heads"]
     start = resume_state(args.out, modules, optimizers)
     begin = 1_000_000 * (args.seed + 1)
     stream = Batches(

@@ -14,7 +14,7 @@ from ophiscope.data.seg_pack import Annotation, SegRow
 from ophiscope.media.render import compute_display
 from ophiscope.media.resample import resample
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
-from ophiscope.worlds.percepts import LEAST_FINE_PX, LEAST_RADIUS_PX, is_resolved
+from ophiscope.worlds.percepts import LEAST_RADIUS_PX, is_fine_enough, is_resolved
 from ophiscope.worlds.render import PhantomSource, compute_rho
 from ophiscope.worlds.world import Detail, Lesion, Look, World
 
@@ -195,7 +195,7 @@ def _label_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | N
         (covered_x > place[0]) & (covered_x < place[2])
     )
     inside[row, column] = True
-    fine_enough = lesion.fine_px / scale >= LEAST_FINE_PX
+    fine_enough = is_fine_enough(lesion, frame)
     said = DETAILS.index(lesion.answer if fine_enough else "unresolved")
     detail[inside] = said if is_resolved(lesion, frame) or not fine_enough else -1
     box[inside] = np.clip(place, 0.0, 1.0)
@@ -220,7 +220,7 @@ def _draw_dots(world: World, frame: Frame, window: Window | None) -> tuple[NDArr
     for lesion in world.lesions:
         if lesion.detail is not Detail.CALCIFICATIONS or _is_clipped(lesion.level, window):
             continue
-        resolved = lesion.fine_px / max(frame.scale_xy) >= LEAST_FINE_PX
+        resolved = is_fine_enough(lesion, frame)
         for u, v in lesion.dots_xy:
             x = lesion.blob.centre_xy[0] + u * lesion.blob.radii_xy[0]
             y = lesion.blob.centre_xy[1] + v * lesion.blob.radii_xy[1]
