@@ -19,10 +19,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
-from ophiscope.data.seg_pack import (
-    Annotation,
-    SegRow,
-)
+from ophiscope.data.seg_pack import Annotation, SegRow
 from ophiscope.recipes.nano_seg.pack import BREAST, Pack
 from ophiscope.tools.segmenters.nano_seg_net import FINE_TARGETS, TARGETS
 from ophiscope.tools.segmenters.nano_seg_windows import render_box_channels, sample_window
