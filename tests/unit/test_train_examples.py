@@ -1,6 +1,7 @@
 """Trajectories as examples: what the loss covers, which tokens are coordinates, whose pictures are whose."""
 
 import json
+import re
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -59,7 +60,9 @@ def test_loss_covers_the_assistant_and_nothing_else(codec: TextCodec, seed: int,
 
 
 @pytest.mark.parametrize(("seed", "needle"), CASES)
-def test_coordinates_are_the_boxes_of_calls(codec: TextCodec, seed: int, needle: Needle) -> None:
+def test_coordinates_are_the_points_of_thoughts_and_the_boxes_of_calls(
+    codec: TextCodec, seed: int, needle: Needle
+) -> None:
     messages = read_messages(seed, needle)
     example = encode(codec, messages)
     zero = codec.encode("0")[0]
@@ -68,8 +71,10 @@ def test_coordinates_are_the_boxes_of_calls(codec: TextCodec, seed: int, needle:
     wanted = []
     for message in messages:
         if message.role is Role.ASSISTANT and "<tool_call>" in message.text:
-            call = json.loads(message.text.split("<tool_call>")[1].split("</tool_call>")[0])
+            thought, call_text = message.text.split("<tool_call>")
+            call = json.loads(call_text.split("</tool_call>")[0])
             assert parse_reply(message.text)
+            wanted += [int(number) for pair in re.findall(r"\[(\d+), (\d+)\]", thought) for number in pair]
             wanted += call["arguments"].get("box", [])
     assert marked == wanted
     assert not (example.coordinate_T & ~example.loss_T).any()
