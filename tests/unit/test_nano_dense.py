@@ -1,6 +1,7 @@
 """What the visual tokens of nano are told: labels of phantoms, of mosaics, and of marked pictures."""
 
 import json
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from ophiscope.metrics.overlap import compute_box_overlap
 from ophiscope.protocol.grammar import parse_reply
 from ophiscope.recipes.nano.arms import ARMS, write_arm_trajectory
 from ophiscope.recipes.nano.dense import _token_places
-from ophiscope.recipes.nano.real_tasks import RealPicture
+from ophiscope.recipes.nano.real_pictures import RealPicture
 from ophiscope.recipes.nano.stream import draw_kind, draw_task
 from ophiscope.recipes.nano.tasks import AIMING, MIXTURE, draw_phantom_task, draw_real_task, write_trajectory
 from ophiscope.recipes.nano.vision_data import (
@@ -181,3 +182,28 @@ def test_where_the_picture_of_a_modality_is_can_be_asked_of_a_mosaic_alone() -> 
         assert task.key.least_calls == outcome.attempted_calls == 0
         places.add((x0, y0))
     assert len(places) > 6
+
+
+def test_a_mosaic_asks_for_rare_modalities_too_and_shows_the_asked_one_once() -> None:
+    levels = {"endoscopy": 60, "CT": 130, "MRI": 200}
+    shapes = {"endoscopy": 90, "CT": 10, "MRI": 5}
+    pictures = [
+        RealPicture(np.full((32, 32, 3), levels[name], np.uint8), (build_row(name),), {"polyp": np.eye(32, dtype=bool)})
+        for name, many in shapes.items()
+        for _ in range(many)
+    ]
+    asked: Counter[str] = Counter()
+    for seed in range(60):
+        task = draw_task(seed, "tile", pictures)
+        root = np.asarray(task.case.studies[0].source.read_root())
+        side = root.shape[0] // 4
+        middles = root[side // 2 :: side, side // 2 :: side, 0]
+        (box,) = task.key.evidence_boxes
+        x0, y0, _, _ = box.root_xyxy
+        name = next(name for name, level in levels.items() if level == middles[int(y0) // side, int(x0) // side])
+        assert (middles == levels[name]).sum() == 1
+        assert name in task.case.question
+        asked[name] += 1
+    # by the roots of 90, 10 and 5 they come .64, .21 and .15; by number they would come .86, .10 and .05
+    assert asked["CT"] >= 6
+    assert asked["MRI"] >= 4

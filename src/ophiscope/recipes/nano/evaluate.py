@@ -25,7 +25,7 @@ from ophiscope.eval.runner import ItemSource, run_items
 from ophiscope.eval.summary import SetSummary, compute_set_summary
 from ophiscope.recipes.nano.arms import ARMS, TOKEN_PX, Arm, load_arm
 from ophiscope.recipes.nano.items import FIRST_TEST_SEED, list_phantom_sources, list_real_sources
-from ophiscope.recipes.nano.real_tasks import RealPicture
+from ophiscope.recipes.nano.real_pictures import RealPicture
 from ophiscope.recipes.nano.tasks import HELD_OUT, IN_DOMAIN, Domain, build_setup, draw_phantom_task, read_real_pictures
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.segmenter import Segmenter

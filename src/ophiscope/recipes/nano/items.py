@@ -16,7 +16,7 @@ from ophiscope.core.region import Mask, clip_box
 from ophiscope.eval.runner import EvalItem, ItemSource, compute_grade
 from ophiscope.metrics.answers import Grade, GradeReason
 from ophiscope.metrics.tools import Target
-from ophiscope.recipes.nano.real_tasks import RealPicture
+from ophiscope.recipes.nano.real_pictures import RealPicture
 from ophiscope.recipes.nano.tasks import CARD, IN_DOMAIN, Domain, Kind, draw_real_task
 from ophiscope.worlds.asks import Ask, AskKind, pose_question
 from ophiscope.worlds.draw import Needle, draw_world

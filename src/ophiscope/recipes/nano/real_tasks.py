@@ -5,7 +5,7 @@ never read off the overview: ``segment_text`` says it, and the answer follows wh
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
-from ophiscope.core.region import Box, Mask, clip_box
+from ophiscope.core.region import Mask
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
-from ophiscope.data.seg_pack import SegRow
-from ophiscope.media.resample import resample
 from ophiscope.media.sources import build_array_study
+from ophiscope.recipes.nano.real_pictures import RealPicture, crop_picture
 from ophiscope.worlds.decide import Look, Step
 from ophiscope.worlds.oracle import read_looks, render_step
 from ophiscope.worlds.percepts import Seen
@@ -30,13 +29,14 @@ __all__ = [
     "BOX_QUESTION",
     "MODALITY_WORDS",
     "REAL_THOUGHTS",
+    "TARGETS",
+    "RealAsk",
     "RealKind",
     "RealOracle",
-    "RealPicture",
     "RealTask",
-    "pose_mosaic",
+    "build_key",
+    "phrase_question",
     "pose_real",
-    "pose_tile",
 ]
 
 MODALITY_WORDS = {
@@ -49,7 +49,8 @@ SITE_WORDS = {
     "colon": "colon", "breast": "breast", "skin": "skin", "retina": "retina", "cell": "cells", "neuron": "neurons",
     "chest": "chest", "abdomen": "abdomen", "whole body": "trunk",
 }  # fmt: skip
-_TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "retinal vessels", "cell membrane", "lung")
+TARGETS = ("polyp", "breast tumor", "skin lesion", "nuclei", "retinal vessels", "cell membrane", "lung")
+"""What has human masks."""
 BOX_QUESTION = "Where is the {t}? Answer with its box."
 BOXED = ("polyp", "breast tumor", "skin lesion")
 """Targets that are one thing in one place, plain enough to be boxed by eye."""
@@ -100,17 +101,6 @@ class RealKind(StrEnum):
     """Where in a mosaic the picture of one modality is: the first half of every question about a mosaic."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class RealPicture:
-    """One annotated picture in memory."""
-
-    pixels: NDArray[np.uint8]
-    """``(H, W)`` of a grey file, ``(H, W, 3)`` of a colour one: as the reader gives it."""
-    rows: tuple[SegRow, ...]
-    masks: dict[str, NDArray[np.bool_]]
-    """By target."""
-
-
 @dataclass(frozen=True, slots=True)
 class RealAsk:
     """What the question means, and what is plain to see in the picture."""
@@ -154,8 +144,6 @@ class RealOracle:
         return render_step(decide_real(self._ask, looks), request.messages, self._card.coords)
 
 
-_MOSAIC_SIDE_PX, _TILE_MOSAIC_SIDE_PX = 2048, 768
-"""Of a mosaic, and of one that is not zoomed into."""
 _MOSAICS = (RealKind.MOSAIC, RealKind.MOSAIC_OUTLINE)
 
 
@@ -209,7 +197,7 @@ def _conclude(ask: RealAsk, looks: Sequence[Look]) -> Step:
 def pose_real(rng: np.random.Generator, picture: RealPicture, *, augment: bool) -> RealTask:
     """Draw a question about a picture, or about a crop of it that may leave the target out."""
     first = picture.rows[0]
-    targets = [target for target in picture.masks if target in _TARGETS]
+    targets = [target for target in picture.masks if target in TARGETS]
     choices = [RealKind.MODALITY, RealKind.SITE]
     choices += [RealKind.PRESENCE] * 5 + (
         [*[RealKind.WHERE] * 2, RealKind.SHARE, *[RealKind.OUTLINE] * 3] if targets else []
@@ -218,13 +206,13 @@ def pose_real(rng: np.random.Generator, picture: RealPicture, *, augment: bool) 
     choices += [RealKind.KIND] * 3 if graded else []
     kind = choices[int(rng.integers(len(choices)))]
     free = kind in (RealKind.PRESENCE, RealKind.WHERE, RealKind.OUTLINE) and rng.uniform() < 0.4
-    pixels, masks = _crop(rng, picture, augment=augment, free_of=targets if free else [])
+    pixels, masks = crop_picture(rng, picture, augment=augment, free_of=targets if free else [])
     boxed = [name for name in targets if name in BOXED and masks[name].any()]
     kind = RealKind.BOX if kind is RealKind.WHERE and boxed and rng.uniform() < 0.6 else kind
     study = build_array_study(pixels)
     target = targets[int(rng.integers(len(targets)))] if targets else "polyp"
     if kind is RealKind.PRESENCE and rng.uniform() < 0.25:
-        others = _TARGETS if rng.uniform() < 0.7 else _FOREIGN
+        others = TARGETS if rng.uniform() < 0.7 else _FOREIGN
         target = others[int(rng.integers(len(others)))]
     plain = {RealKind.MODALITY: MODALITY_WORDS[first.modality], RealKind.SITE: SITE_WORDS[first.site]}.get(kind, "")
     if kind is RealKind.KIND:
@@ -238,8 +226,8 @@ def pose_real(rng: np.random.Generator, picture: RealPicture, *, augment: bool) 
     if kind in (RealKind.MODALITY, RealKind.KIND) and rng.uniform() < 0.5:
         words = ("benign", "malignant") if kind is RealKind.KIND else _draw_modalities(rng, plain)
         options = tuple(words[int(i)] for i in rng.permutation(len(words)))
-    case = Case((study,), _phrase(rng, kind.value, target), options)
-    return RealTask(case, ask, _build_key(ask, study, masks, options=bool(options)))
+    case = Case((study,), phrase_question(rng, kind.value, target), options)
+    return RealTask(case, ask, build_key(ask, study, masks, options=bool(options)))
 
 
 def _draw_modalities(rng: np.random.Generator, right: str) -> tuple[str, ...]:
@@ -247,38 +235,13 @@ def _draw_modalities(rng: np.random.Generator, right: str) -> tuple[str, ...]:
     return (right, *(others[int(i)] for i in rng.choice(len(others), 3, replace=False)))
 
 
-def _phrase(rng: np.random.Generator, kind: str, target: str, modality: str = "") -> str:
+def phrase_question(rng: np.random.Generator, kind: str, target: str, modality: str = "") -> str:
+    """One of the ways to ask for ``kind``; ``modality`` names the picture of a mosaic."""
     words = _WORDS[kind]
     plural = target.endswith(("nuclei", "vessels"))
     article = target if plural else f"{'an' if target[0] in 'aeiou' else 'a'} {target}"
     text = words[int(rng.integers(len(words)))].format(t=target, a=article, m=modality)
     return text.replace("Is there nuclei", "Are there nuclei").replace("Is nuclei", "Are nuclei") if plural else text
-
-
-def _crop(
-    rng: np.random.Generator, picture: RealPicture, *, augment: bool, free_of: Sequence[str]
-) -> tuple[NDArray[np.uint8], dict[str, NDArray[np.bool_]]]:
-    """A part of the picture, with its masks; empty of ``free_of`` where chance finds such a part."""
-    height, width = picture.pixels.shape[:2]
-    x0 = y0 = 0
-    side_x, side_y = width, height
-    taken = np.zeros((height, width), bool)
-    for target in free_of:
-        taken |= picture.masks[target]
-    for _ in range(40 if free_of else int(augment)):
-        low = 0.35 if free_of else 0.75
-        share = rng.uniform(low, 0.7 if free_of else 1.0)
-        w, h = int(width * share), int(height * share)
-        left, top = int(rng.integers(0, width - w + 1)), int(rng.integers(0, height - h + 1))
-        if not taken[top : top + h, left : left + w].any():
-            x0, y0, side_x, side_y = left, top, w, h
-            break
-    part = (slice(y0, y0 + side_y), slice(x0, x0 + side_x))
-    pixels = picture.pixels[part]
-    masks = {name: mask[part] for name, mask in picture.masks.items()}
-    if augment and rng.uniform() < 0.5:
-        pixels, masks = pixels[:, ::-1], {name: mask[:, ::-1] for name, mask in masks.items()}
-    return np.ascontiguousarray(pixels), masks
 
 
 def _compute_place(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]:
@@ -288,7 +251,8 @@ def _compute_place(mask: NDArray[np.bool_]) -> tuple[float, float, float, float]
     return float(columns[0] / w), float(rows[0] / h), float((columns[-1] + 1) / w), float((rows[-1] + 1) / h)
 
 
-def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], *, options: bool) -> AnswerKey:
+def build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], *, options: bool) -> AnswerKey:
+    """The truth by the human masks of the study, at its size; ``options`` says whether the answer is one of a list."""
     mask = masks.get(ask.target)
     there = mask is not None and bool(mask.any())
     shown = Mask(study.frame, mask) if there and mask is not None else None
@@ -319,69 +283,3 @@ def _build_key(ask: RealAsk, study: Study, masks: dict[str, NDArray[np.bool_]], 
     return AnswerKey(
         kind, text, shown, boxes, needed_tools=tools, least_calls=len(tools), group=f"real {ask.kind.value}"
     )
-
-
-class _Mosaic(NamedTuple):
-    """Pictures side by side, of which one is asked about."""
-
-    study: Study
-    target: str
-    mask: NDArray[np.bool_]
-    """Of the target, in the mosaic."""
-    modality: str
-    """Of the asked picture, and of no other."""
-    place_xyxy: tuple[float, float, float, float]
-    """Of the asked picture, in shares of the mosaic's sides."""
-
-    @property
-    def tile(self) -> Box:
-        """The asked picture."""
-        side = float(self.study.header.size_wh[0])
-        x0, y0, x1, y1 = (side * share for share in self.place_xyxy)
-        return clip_box(self.study.frame, (x0, y0, x1, y1)).box
-
-
-def pose_mosaic(rng: np.random.Generator, pictures: Sequence[RealPicture]) -> RealTask:
-    """A mosaic of pictures in which one modality occurs once, and a question about what that one shows."""
-    mosaic = _draw_mosaic(rng, pictures, side_px=_MOSAIC_SIDE_PX)
-    kind = RealKind.MOSAIC if rng.uniform() < 0.6 else RealKind.MOSAIC_OUTLINE
-    ask = RealAsk(kind, mosaic.target, place_xyxy=mosaic.place_xyxy)
-    words = _phrase(rng, kind.value, mosaic.target, MODALITY_WORDS[mosaic.modality])
-    key = _build_key(ask, mosaic.study, {mosaic.target: mosaic.mask}, options=False)
-    return RealTask(Case((mosaic.study,), words), ask, replace(key, evidence_boxes=(mosaic.tile,), least_calls=2))
-
-
-def pose_tile(rng: np.random.Generator, pictures: Sequence[RealPicture]) -> RealTask:
-    """A mosaic of pictures in which one modality occurs once, and the question where that one is."""
-    mosaic = _draw_mosaic(rng, pictures, side_px=_TILE_MOSAIC_SIDE_PX)
-    words = _phrase(rng, RealKind.TILE.value, mosaic.target, MODALITY_WORDS[mosaic.modality])
-    key = AnswerKey(ResultKind.BOX, "box", evidence_boxes=(mosaic.tile,), group="real tile")
-    return RealTask(Case((mosaic.study,), words), RealAsk(RealKind.TILE, place_xyxy=mosaic.place_xyxy), key)
-
-
-def _draw_mosaic(rng: np.random.Generator, pictures: Sequence[RealPicture], *, side_px: int, tiles: int = 4) -> _Mosaic:
-    graded = [picture for picture in pictures if any(target in _TARGETS for target in picture.masks)]
-    asked = graded[int(rng.integers(len(graded)))]
-    modality = asked.rows[0].modality
-    others = [picture for picture in pictures if picture.rows[0].modality != modality]
-    place = int(rng.integers(tiles * tiles))
-    size = side_px // tiles
-    canvas = np.zeros((side_px, side_px, 3), np.uint8)
-    mask = np.zeros((side_px, side_px), bool)
-    target = next(target for target in asked.masks if target in _TARGETS)
-    for index in range(tiles * tiles):
-        picture = asked if index == place else others[int(rng.integers(len(others)))]
-        pixels, masks = _crop(
-            rng, picture, augment=False, free_of=[target] if index == place and rng.uniform() < 0.4 else []
-        )
-        row, column = divmod(index, tiles)
-        part = (slice(row * size, (row + 1) * size), slice(column * size, (column + 1) * size))
-        box = (0.0, 0.0, float(pixels.shape[1]), float(pixels.shape[0]))
-        tile = np.asarray(resample(pixels, box, (size, size)))
-        canvas[part] = tile if tile.ndim == 3 else np.clip(np.rint(tile), 0, 255)[:, :, None]
-        if index == place:
-            mask[part] = np.asarray(resample(masks[target].astype(np.uint8) * 255, box, (size, size))) > 127
-    row, column = divmod(place, tiles)
-    share = 1 / tiles
-    place_xyxy = (column * share, row * share, (column + 1) * share, (row + 1) * share)
-    return _Mosaic(build_array_study(canvas), target, mask, modality, place_xyxy)

@@ -11,7 +11,7 @@ from ophiscope.core.trace import StopReason
 from ophiscope.data.seg_pack import Split
 from ophiscope.models.local.tokens import TextCodec, load_codec
 from ophiscope.recipes.nano.arms import ARMS, Arm, write_arm_trajectory
-from ophiscope.recipes.nano.real_tasks import RealPicture
+from ophiscope.recipes.nano.real_pictures import RealPicture
 from ophiscope.recipes.nano.recovery import Slips
 from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.tasks import (

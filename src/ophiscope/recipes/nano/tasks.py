@@ -19,7 +19,9 @@ from ophiscope.media.study import read_study
 from ophiscope.models.local.nano import NANO_VIEW_PX
 from ophiscope.protocol.coords import PROFILES
 from ophiscope.recipes.nano.marks import pose_mark
-from ophiscope.recipes.nano.real_tasks import RealOracle, RealPicture, pose_mosaic, pose_real, pose_tile
+from ophiscope.recipes.nano.mosaics import pose_mosaic, pose_tile
+from ophiscope.recipes.nano.real_pictures import RealPicture, draw_picture
+from ophiscope.recipes.nano.real_tasks import RealOracle, pose_real
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.train.collect import collect_episode
@@ -120,17 +122,12 @@ def draw_real_task(seed: int, kind: Kind, pictures: Sequence[RealPicture], *, au
     if kind == "mark":
         posed = pose_mark(rng)
     elif kind == "mosaic":
-        posed = pose_mosaic(rng, pictures)
+        posed = pose_mosaic(rng, pictures, augment=augment)
     elif kind == "tile":
-        posed = pose_tile(rng, pictures)
+        posed = pose_tile(rng, pictures, augment=augment)
     else:
-        groups: dict[str, list[RealPicture]] = {}
-        for picture in pictures:
-            groups.setdefault(picture.rows[0].source, []).append(picture)
-        names = sorted(groups)
-        weight = np.sqrt([len(groups[name]) for name in names])
-        group = groups[names[int(rng.choice(len(names), p=weight / weight.sum()))]]
-        posed = pose_real(rng, group[int(rng.integers(len(group)))], augment=augment)
+        picture = draw_picture(rng, pictures, lambda picture: picture.rows[0].source)
+        posed = pose_real(rng, picture, augment=augment)
     return Task(posed.case, posed.key, RealOracle(posed.ask, CARD))
 
 
