@@ -49,7 +49,9 @@ class Step(NamedTuple):
     box_xyxy: tuple[float, float, float, float] | None = None
     """Of an answer that is a place: pixels of view 1."""
     seen_xy: tuple[tuple[float, float], ...] = ()
-    """What the thought begins with: middles of everything that will be checked, pixels of view 1."""
+    """What the thought begins with: places of everything that will be checked, or that was counted."""
+    seen_view: int = 1
+    """Of whose pixels these are."""
 
 
 def decide(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -93,8 +95,7 @@ def _decide_detail(ask: Ask, looks: Sequence[Look]) -> Step:
 def _zoom_until_plain(target: SeenLesion, looks: Sequence[Look]) -> Step:
     """Zoom on one lesion until its detail shows, then say it."""
     if shown := _find_plain(target, looks):
-        handle, word = shown
-        return _answer(f"{_say(word)}.", word, _cited(looks, handle))
+        return _point_out(shown, _answer(f"{_say(shown.word)}.", shown.word, _cited(looks, shown.view)))
     if _last_zoom_showed(looks, target) or _count_zooms(looks) >= _MOST_ZOOMS:
         return _answer("The detail is still not clear.", "cannot tell", looks[-1].evidence)
     handle, lesion = _best_view(looks, target)
@@ -103,14 +104,30 @@ def _zoom_until_plain(target: SeenLesion, looks: Sequence[Look]) -> Step:
     return _zoom(think, handle, _leave_room(lesion.box_xyxy))
 
 
-def _find_plain(target: SeenLesion, looks: Sequence[Look]) -> tuple[int, str] | None:
-    """The first view that resolves ``target``, and what it shows."""
+class _Plain(NamedTuple):
+    """What a view shows of a spot that it resolves."""
+
+    view: int
+    word: str
+    dots_xy: tuple[tuple[float, float], ...]
+
+
+_UNCLEAR = _Plain(0, "unclear", ())
+
+
+def _find_plain(target: SeenLesion, looks: Sequence[Look]) -> _Plain | None:
+    """What the first view that resolves ``target`` shows."""
     for look in looks:
         for handle, seen in look.views:
             found = _same(seen.lesions, target)
             if found is not None and found.answer is not None:
-                return handle, found.answer
+                return _Plain(handle, found.answer, found.dots_xy)
     return None
+
+
+def _point_out(shown: _Plain, step: Step) -> Step:
+    """What is counted is pointed out one by one before the number is said, which then only has to be read off."""
+    return step._replace(seen_xy=shown.dots_xy, seen_view=shown.view)
 
 
 def _decide_in_organ(ask: Ask, looks: Sequence[Look]) -> Step:
@@ -141,37 +158,43 @@ def _decide_spot(ask: Ask, spot: SeenLesion, looks: Sequence[Look], absent: str)
     shown = _find_plain(spot, looks)
     if shown is None:
         return _zoom_until_plain(spot, looks)
-    handle, word = shown
-    if word == CYST:
-        return _answer("It is a cyst.", absent, _cited(looks, handle))
-    said = "yes" if ask.kind is AskKind.LESION_IN_ORGAN else word
-    return _answer(f"{_say(word)}.", said, _cited(looks, handle))
+    if shown.word == CYST:
+        return _answer("It is a cyst.", absent, _cited(looks, shown.view))
+    said = "yes" if ask.kind is AskKind.LESION_IN_ORGAN else shown.word
+    return _point_out(shown, _answer(f"{_say(shown.word)}.", said, _cited(looks, shown.view)))
 
 
 def _decide_search(ask: Ask, looks: Sequence[Look]) -> Step:
     """Check candidates from left to right; stop as soon as the answer is settled."""
     candidates = _overview(looks).lesions
-    words: list[str] = []
+    finds: list[_Plain] = []
     evidence: list[str] = []
     tries = 0
     for look in looks[1:]:
-        target = candidates[len(words)]
-        found = next((lesion for _, seen in look.views if (lesion := _same(seen.lesions, target))), None)
+        shown = _find_plain(candidates[len(finds)], [look])
         tries += 1
-        if (found and found.answer) or tries == _MOST_TRIES:
-            words.append((found and found.answer) or "unclear")
+        if shown or tries == _MOST_TRIES:
+            finds.append(shown or _UNCLEAR)
             evidence.append(look.evidence)
             tries = 0
+    step = _go_on(ask, looks, [find.word for find in finds], evidence, missed=tries > 0)
+    if len(looks) == 1:
+        # all of them are named before the first is looked at: how many they are then stands there, and which is next
+        return step._replace(seen_xy=tuple(_middle(lesion) for lesion in candidates))
+    return step if tries else _point_out(finds[-1], step)
+
+
+def _go_on(ask: Ask, looks: Sequence[Look], words: Sequence[str], evidence: Sequence[str], *, missed: bool) -> Step:
+    """A word of the last find, and the next candidate or the answer."""
+    candidates = _overview(looks).lesions
     fits = [index for index, word in enumerate(words) if word == ask.wanted]
     # said out loud and in the same words, so that each step follows from what stands beside it
     last = f"{_say(words[-1])}; wanted {ask.wanted}: {'fits' if words[-1] == ask.wanted else 'no'}. " if words else ""
-    last = f"{_MISSED} " if tries else last
+    last = f"{_MISSED} " if missed else last
     settled = bool(fits) and ask.kind is not AskKind.COUNT_WITH
     if len(words) < len(candidates) and not settled:
         think = f"{last}Checked {len(words)} of {len(candidates)}, {len(fits)} fit."
-        step = _zoom(think, 1, _leave_room(candidates[len(words)].box_xyxy))
-        # all of them are named before the first is looked at: how many they are then stands there, and which is next
-        return step if looks[1:] else step._replace(seen_xy=tuple(_middle(lesion) for lesion in candidates))
+        return _zoom(think, 1, _leave_room(candidates[len(words)].box_xyxy))
     think = f"{last}{len(fits)} fit."
     if ask.kind is AskKind.COUNT_WITH:
         return _answer(think, str(len(fits)), *evidence)

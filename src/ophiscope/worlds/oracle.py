@@ -77,28 +77,29 @@ def render_box(box_xyxy: tuple[float, float, float, float], frame: Frame, coords
 
 def render_step(step: Step, messages: Sequence[Message], coords: str) -> str:
     """A step in the words of the grammar; boxes in the coordinates of the model."""
+    think = step.think
+    if step.seen_xy:
+        frame = _find_frame(messages, step.seen_view)
+        places = (str(PROFILES[coords].point_from_pixels(place, frame)) for place in step.seen_xy)
+        think = f"Seen at {' '.join(places)}. {think}"
     if step.call is None:
         text = step.answer or ""
         if step.box_xyxy is not None:
-            text = render_box(step.box_xyxy, _first_frame(messages), coords)
-        return render_answer(text, think=step.think)
+            text = render_box(step.box_xyxy, _find_frame(messages, 1), coords)
+        return render_answer(text, think=think)
     name, arguments = step.call
-    think = step.think
-    if step.seen_xy:
-        frame = _first_frame(messages)
-        places = (str(PROFILES[coords].point_from_pixels(place, frame)) for place in step.seen_xy)
-        think = f"Seen at {' '.join(places)}. {think}"
     pixels = arguments.get("box")
     if isinstance(pixels, tuple):
-        view = next(view for message in messages for view in message.views if view.handle == arguments["view"])
-        w, h = view.picture.frame.size_wh
+        frame = _find_frame(messages, arguments["view"])
+        w, h = frame.size_wh
         x0, y0, x1, y1 = pixels
         inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(w)), min(y1, float(h)))
-        box = PROFILES[coords].from_pixels(inside, view.picture.frame)
+        box = PROFILES[coords].from_pixels(inside, frame)
         arguments = {**arguments, "box": box}
     return render_call(Call(name, arguments, think=think))
 
 
-def _first_frame(messages: Sequence[Message]) -> Frame:
-    """Of view 1."""
-    return next(view for message in messages for view in message.views).picture.frame
+def _find_frame(messages: Sequence[Message], handle: object) -> Frame:
+    """Of the view with that number."""
+    views = (view for message in messages for view in message.views)
+    return next(view.picture.frame for view in views if view.handle == handle)

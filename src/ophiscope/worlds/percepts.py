@@ -56,6 +56,8 @@ class SeenLesion:
     """About, in root pixels (known from the view's frame)."""
     answer: str | None
     """Its detail in words (``cyst`` for what is no lesion), or None where the view does not resolve it."""
+    dots_xy: tuple[tuple[float, float], ...] = ()
+    """View pixels of its calcifications, from left to right; none where the view does not resolve them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +101,16 @@ def _see_lesion(world: World, lesion: Lesion, frame: Frame, window: Window | Non
     if box is None or _share_inside(lesion.box_xyxy, frame) < 0.5:
         return None
     rx, ry = lesion.blob.radii_xy
-    answer = lesion.answer if is_resolved(lesion, frame) else None
-    return SeenLesion(box, lesion.blob.centre_xy, lesion.organ, math.pi * rx * ry, answer)
+    resolved = is_resolved(lesion, frame)
+    answer, dots = (lesion.answer, _see_dots(lesion, frame)) if resolved else (None, ())
+    return SeenLesion(box, lesion.blob.centre_xy, lesion.organ, math.pi * rx * ry, answer, dots)
+
+
+def _see_dots(lesion: Lesion, frame: Frame) -> tuple[tuple[float, float], ...]:
+    if lesion.detail is not Detail.CALCIFICATIONS:
+        return ()
+    (ox, oy), (sx, sy) = frame.origin_xy, frame.scale_xy
+    return tuple(sorted(((x - ox) / sx, (y - oy) / sy) for x, y in lesion.dots_root_xy))
 
 
 def is_fine_enough(lesion: Lesion, frame: Frame) -> bool:

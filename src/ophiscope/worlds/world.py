@@ -139,6 +139,12 @@ class Lesion:
         return x - half_x, y - half_y, x + half_x, y + half_y
 
     @property
+    def dots_root_xy(self) -> tuple[tuple[float, float], ...]:
+        """Centres of calcifications, in root pixels."""
+        (x, y), (rx, ry) = self.blob.centre_xy, self.blob.radii_xy
+        return tuple((x + u * rx, y + v * ry) for u, v in self.dots_xy)
+
+    @property
     def answer(self) -> str:
         """The word (or number) that a question for its detail asks for; of a cyst, what it is."""
         if self.detail is Detail.CORE:

@@ -221,9 +221,7 @@ def _draw_dots(world: World, frame: Frame, window: Window | None) -> tuple[NDArr
         if lesion.detail is not Detail.CALCIFICATIONS or _is_clipped(lesion.level, window):
             continue
         resolved = is_fine_enough(lesion, frame)
-        for u, v in lesion.dots_xy:
-            x = lesion.blob.centre_xy[0] + u * lesion.blob.radii_xy[0]
-            y = lesion.blob.centre_xy[1] + v * lesion.blob.radii_xy[1]
+        for x, y in lesion.dots_root_xy:
             right, below = (x_1_W - x) / frame.scale_xy[0], (y_H_1 - y) / frame.scale_xy[1]
             half = _CELL_PX / 2
             holds = (-half < right) & (right <= half) & (-half < below) & (below <= half)
