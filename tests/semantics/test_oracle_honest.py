@@ -7,6 +7,7 @@ must have been told the same; this locks what a trajectory of training may know.
 import gc
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -16,7 +17,7 @@ from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.chat import FinishReason, Request
 from ophiscope.core.frame import Frame
 from ophiscope.core.framing import compute_zoom_frame
-from ophiscope.core.message import Role
+from ophiscope.core.message import Message, Role
 from ophiscope.core.region import clip_box
 from ophiscope.core.result import ResultKind
 from ophiscope.core.trace import StopReason
@@ -132,6 +133,37 @@ def test_thoughts_name_a_detail_only_once_it_was_resolved(needle: Needle) -> Non
                 assert word.casefold() in resolved, (seed, turn.text)
                 named += 1
     assert named > 20 or needle is Needle.PLAIN
+
+
+def find_points(ran: Ran, shown: Sequence[Message], thought: str) -> list[tuple[float, float]]:
+    """The places that a thought names of the last view shown, in root pixels."""
+    frame = next(view.picture.frame for message in reversed(shown) for view in reversed(message.views))
+    (ox, oy), (sx, sy), (w, h) = frame.origin_xy, frame.scale_xy, frame.size_wh
+    named = re.findall(r"\[(\d+), (\d+)\]", thought)
+    return [(ox + int(x) / 1000 * w * sx, oy + int(y) / 1000 * h * sy) for x, y in named]
+
+
+@pytest.mark.parametrize("needle", HIDING)
+def test_what_is_counted_is_pointed_out_from_left_to_right_and_lies_there(needle: Needle) -> None:
+    counted = 0
+    for seed in SEEDS:
+        ran = run_seed(seed, needle)
+        for shown, turn in list_turns(ran.outcome.messages):
+            thought = parse_reply(turn.text).think
+            said = re.search(r"It has (\d) calcification", thought)
+            if said is None:
+                assert "Seen at" not in thought or len(shown) == 2, (seed, thought)  # candidates, seen in the overview
+                continue
+            points = find_points(ran, shown, thought)
+            assert len(points) == int(said[1]), (seed, thought)
+            assert points == sorted(points, key=lambda point: point[0])
+            x, y = points[0]
+            lesion = min(ran.world.lesions, key=lambda lesion: math.dist(lesion.blob.centre_xy, (x, y)))
+            half = lesion.fine_px / 2
+            for dot in lesion.dots_root_xy:
+                assert any(math.dist(dot, point) < half for point in points), (seed, thought)
+            counted += 1
+    assert counted >= 10
 
 
 @pytest.mark.parametrize("needle", Needle)
