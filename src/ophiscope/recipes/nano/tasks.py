@@ -53,14 +53,14 @@ CARD = ModelCard(
 Kind = str
 """``plain``, ``L1``, ``L2``, ``L3``, ``W``, ``real``, ``mosaic``, ``tile``, ``share``, ``mark``."""
 MIXTURE: Mapping[Kind, float] = {
-    "plain": 0.1,
-    "L1": 0.17,
-    "L2": 0.11,
-    "L3": 0.26,
-    "W": 0.09,
-    "real": 0.1,
-    "mosaic": 0.06,
-    "tile": 0.05,
+    "plain": 0.08,
+    "L1": 0.19,
+    "L2": 0.09,
+    "L3": 0.24,
+    "W": 0.12,
+    "real": 0.09,
+    "mosaic": 0.07,
+    "tile": 0.06,
     "share": 0.05,
     "mark": 0.01,
 }
