@@ -24,7 +24,13 @@ from ophiscope.eval.records import ItemRecord
 from ophiscope.eval.runner import ItemSource, run_items
 from ophiscope.eval.summary import SetSummary, compute_set_summary
 from ophiscope.recipes.nano.arms import ARMS, TOKEN_PX, Arm, load_arm
-from ophiscope.recipes.nano.items import FIRST_TEST_SEED, list_phantom_sources, list_real_sources
+from ophiscope.recipes.nano.items import (
+    FIRST_TEST_SEED,
+    list_choice_sources,
+    list_named_sources,
+    list_phantom_sources,
+    list_real_sources,
+)
 from ophiscope.recipes.nano.real_pictures import RealPicture
 from ophiscope.recipes.nano.tasks import HELD_OUT, IN_DOMAIN, Domain, build_setup, draw_phantom_task, read_real_pictures
 from ophiscope.tools.segmenters.build import build_segmenter
@@ -42,7 +48,7 @@ _SETS: tuple[tuple[str, tuple[str, ...], Domain], ...] = (
     ("ood lesion family", ("L1", "L2", "L3", "W"), HELD_OUT["lesion family"]),
     ("ood image size", ("L1", "L2", "L3", "W"), HELD_OUT["image size"]),
 )
-SETS = ("L1", "L2", "L3", "W", "plain", "ood", "real", "mosaic")
+SETS = ("L1", "L2", "L3", "W", "plain", "ood", "real", "mosaic", "choice", "named")
 """What ``--sets`` takes; ``ood`` is the three held-out domains (the held-out appearance has no window needle)."""
 _STRIDE = 100_000
 """Seeds between the sets."""
@@ -72,7 +78,12 @@ class Guess(NamedTuple):
 
 
 def list_sources(
-    wanted: Sequence[str], n: int, *, pictures: Sequence[RealPicture] = (), whole: bool = True
+    wanted: Sequence[str],
+    n: int,
+    *,
+    pictures: Sequence[RealPicture] = (),
+    segmenter: Segmenter | None = None,
+    whole: bool = True,
 ) -> dict[str, list[ItemSource]]:
     """The items of the wanted sets; of each held-out domain and each in-domain set ``n``."""
     sources: dict[str, list[ItemSource]] = {}
@@ -84,6 +95,11 @@ def list_sources(
         if kind in wanted and pictures:
             first = FIRST_TEST_SEED + index * _STRIDE
             sources[kind] = list_real_sources(kind, n, first_seed=first, pictures=pictures)
+    if "choice" in wanted:
+        sources["choice"] = list_choice_sources(n, first_seed=FIRST_TEST_SEED + (len(_SETS) + 2) * _STRIDE, whole=whole)
+    if "named" in wanted and pictures and segmenter is not None:
+        first = FIRST_TEST_SEED + (len(_SETS) + 3) * _STRIDE
+        sources["named"] = list_named_sources(n, first_seed=first, pictures=pictures, segmenter=segmenter)
     return sources
 
 
@@ -121,14 +137,20 @@ def _compute_chance(name: str, records: Sequence[ItemRecord]) -> list[bool]:
         commonest: dict[str, Counter[str]] = defaultdict(Counter)
         for record in scored:
             commonest[record.group][record.right] += 1
-        return [record.right == commonest[record.group].most_common(1)[0][0] != "mask" for record in scored]
+        guesses = [commonest[record.group].most_common(1)[0][0] for record in scored]
+        return [_is_hit(guess, record) for guess, record in zip(guesses, scored, strict=True)]
     _, kinds, domain = spec
     pairs = []
     for index in range(_GUESSED):
         task = draw_phantom_task(_GUESS_SEED + index, kinds[index % len(kinds)], domain=domain)
         pairs.append((render_case(task.case), task.key.text))
     guess = build_guesser(pairs)
-    return [guess(record.question) == record.right != "mask" for record in scored]
+    return [_is_hit(guess(record.question), record) for record in scored]
+
+
+def _is_hit(said: str, record: ItemRecord) -> bool:
+    """Whether a constant is right: a word may be, but no constant is the right outline or the right box."""
+    return said == record.right and said not in ("mask", "box")
 
 
 def render_case(case: Case) -> str:
@@ -174,7 +196,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="the JSON file; records go beside it")
     parser.add_argument("--arm", choices=sorted(ARMS), default="tools")
     parser.add_argument("--n", type=int, default=200, help="items of each set")
-    parser.add_argument("--data", type=Path, default=None, help="the seg_pack folder, for real and mosaic")
+    parser.add_argument("--data", type=Path, default=None, help="the seg_pack folder, for real, mosaic and named")
     parser.add_argument("--sets", default=",".join(SETS))
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lazy", action="store_true", help="draw only what is looked at: quicker, for trials")
@@ -183,12 +205,12 @@ def main() -> None:
     if unknown := sorted(set(wanted) - set(SETS)):
         parser.error(f"--sets {unknown} are unknown; accepted are {', '.join(SETS)}")
     torch.set_num_threads(1)
-    needs_data = bool({"real", "mosaic"} & set(wanted)) and args.data is not None
+    needs_data = bool({"real", "mosaic", "named"} & set(wanted)) and args.data is not None
     pictures = read_real_pictures(args.data, Split.TEST) if needs_data else ()
     arm, segmenter = ARMS[args.arm], build_segmenter("nano-seg")
     model = load_arm(args.model, arm)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    sources = list_sources(wanted, args.n, pictures=pictures, whole=not args.lazy)
+    sources = list_sources(wanted, args.n, pictures=pictures, segmenter=segmenter, whole=not args.lazy)
     report = EvalReport(
         arm=arm.name,
         weights_sha256=model.card.weights_sha256,

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from ophiscope.agent.loop import Outcome
+from ophiscope.core.action import Call
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ModelCard
@@ -16,8 +18,19 @@ from ophiscope.core.region import Mask, clip_box
 from ophiscope.eval.runner import EvalItem, ItemSource, compute_grade
 from ophiscope.metrics.answers import Grade, GradeReason
 from ophiscope.metrics.tools import Target
+from ophiscope.protocol.grammar import parse_reply
 from ophiscope.recipes.nano.real_pictures import RealPicture
-from ophiscope.recipes.nano.tasks import CARD, IN_DOMAIN, Domain, Kind, draw_real_task
+from ophiscope.recipes.nano.tasks import (
+    CARD,
+    IN_DOMAIN,
+    Domain,
+    Kind,
+    draw_real_task,
+    find_choice_seed,
+    write_trajectory,
+)
+from ophiscope.recipes.nano.wordings import say_of_two
+from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.worlds.asks import Ask, AskKind, pose_question
 from ophiscope.worlds.draw import Needle, draw_world
 from ophiscope.worlds.oracle import Oracle
@@ -34,6 +47,8 @@ __all__ = [
     "draw_phantom",
     "judge_answer",
     "list_asked_lesions",
+    "list_choice_sources",
+    "list_named_sources",
     "list_phantom_sources",
     "list_real_sources",
 ]
@@ -146,6 +161,45 @@ def list_phantom_sources(
         )
 
     return [source(index) for index in range(n)]
+
+
+def list_choice_sources(n: int, *, first_seed: int, whole: bool = True) -> list[ItemSource]:
+    """``n`` questions about one of two lesions in plain view, in two wordings that take turns."""
+
+    def build(seed: int) -> EvalItem:
+        item = build_phantom_item(draw_phantom(find_choice_seed(seed), "plain", whole=whole))
+        words = item.case.question if seed % 2 else say_of_two(item.case.question)
+        return replace(item, case=replace(item.case, question=words))
+
+    return [ItemSource(f"choice-{seed}", partial(build, seed)) for seed in range(first_seed, first_seed + n)]
+
+
+def list_named_sources(
+    n: int, *, first_seed: int, pictures: Sequence[RealPicture], segmenter: Segmenter
+) -> list[ItemSource]:
+    """``n`` questions about real pictures by any name; right is to ask the tool for that name and say what it said."""
+
+    def build(seed: int) -> EvalItem:
+        task = draw_real_task(seed, "named", pictures, augment=False)
+        right = write_trajectory(task, segmenter)
+        said = right.answer.text if right.answer is not None else ""
+        key = replace(task.key, text=said, group="named" if right.attempted_calls else "headed")
+
+        def judge(outcome: Outcome, key: AnswerKey) -> Grade:
+            if outcome.answer is None:
+                return Grade(False, 0.0, GradeReason.NO_ANSWER)
+            same = outcome.answer.text == key.text and _find_names(outcome) == _find_names(right)
+            return Grade(same, float(same), GradeReason.COMPARED)
+
+        return EvalItem(task.case, key, judge=judge)
+
+    return [ItemSource(f"named-{seed}", partial(build, seed)) for seed in range(first_seed, first_seed + n)]
+
+
+def _find_names(outcome: Outcome) -> list[object]:
+    """What tools were asked for by name, call by call."""
+    actions = [parse_reply(reply.text) for reply in outcome.replies]
+    return [action.arguments.get("target") for action in actions if isinstance(action, Call)]
 
 
 def list_real_sources(kind: Kind, n: int, *, first_seed: int, pictures: Sequence[RealPicture]) -> list[ItemSource]:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from ophiscope.recipes.nano.recovery import Slips
 from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.tasks import (
     AIMING,
+    APART,
     CARD,
     IN_DOMAIN,
     MIXTURE,
@@ -24,9 +26,11 @@ from ophiscope.recipes.nano.tasks import (
     Task,
     draw_phantom_task,
     draw_real_task,
+    find_choice_seed,
     read_real_pictures,
 )
 from ophiscope.recipes.nano.vocabulary import DECISIVE, GREATEST_NUMBER
+from ophiscope.recipes.nano.wordings import reword
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
@@ -35,12 +39,10 @@ __all__ = ["Batches", "draw_kind", "draw_task", "encode_task", "find_box_ids", "
 
 _STRANGE, _STRANGE_SHARE = ("L1", "L3"), 0.25
 """Kinds of which a share shows organs at levels of no modality."""
-_APART = 100_000_000
-"""Seeds of other uses lie below this."""
 _POOL = 6
 """Batches whose examples are sorted by length together."""
 _REAL = ("real", "mosaic")
-_PACKED = (*_REAL, "tile")
+_PACKED = (*_REAL, "tile", "named")
 """Kinds that need the pack."""
 _FRESH = 0.3
 """Share of real trajectories that are written anew (the segmenter is slow); the others are used again."""
@@ -117,10 +119,18 @@ def draw_kind(seed: int, mixture: Mapping[Kind, float]) -> Kind:
 
 def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
     """One task, a pure function of its arguments."""
+    task = _draw_task(seed, kind, pictures)
+    words = reword(task.case.question, np.random.default_rng([seed, 37]))
+    return task._replace(case=replace(task.case, question=words))
+
+
+def _draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
     if kind == "mark" or kind in _PACKED:
         return draw_real_task(seed, kind, pictures)
     if kind == "share":
         return _draw_share(seed, pictures)
+    if kind == "choice":
+        return draw_phantom_task(find_choice_seed(seed), "plain")
     strange = kind in _STRANGE and np.random.default_rng([seed, 31]).uniform() < _STRANGE_SHARE
     return draw_phantom_task(seed, kind, domain=UNFAMILIAR if strange else IN_DOMAIN)
 
@@ -128,7 +138,7 @@ def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
 def _draw_share(seed: int, pictures: Sequence[RealPicture]) -> Task:
     """How large something is, of a phantom or a real picture: rare in their kinds, and to copy a number is hard."""
     kind = "real" if pictures and seed % 2 else "plain"
-    tasks = (draw_task(seed + turn * _APART, kind, pictures) for turn in itertools.count(1))
+    tasks = (_draw_task(seed + turn * APART, kind, pictures) for turn in itertools.count(1))
     return next(task for task in tasks if task.key.group.endswith("share"))
 
 

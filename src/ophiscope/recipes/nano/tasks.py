@@ -1,5 +1,7 @@
 """The mixture of questions that nano learns from, and the trajectories that oracles write for them with real tools."""
 
+import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +22,7 @@ from ophiscope.models.local.nano import NANO_VIEW_PX
 from ophiscope.protocol.coords import PROFILES
 from ophiscope.recipes.nano.marks import pose_mark
 from ophiscope.recipes.nano.mosaics import pose_mosaic, pose_tile
+from ophiscope.recipes.nano.named import pose_named
 from ophiscope.recipes.nano.real_pictures import RealPicture, draw_picture
 from ophiscope.recipes.nano.real_tasks import RealOracle, pose_real
 from ophiscope.tools.build import build_tools
@@ -33,6 +36,7 @@ from ophiscope.worlds.world import Look, Outline
 
 __all__ = [
     "AIMING",
+    "APART",
     "CARD",
     "IN_DOMAIN",
     "MIXTURE",
@@ -42,6 +46,7 @@ __all__ = [
     "build_setup",
     "draw_phantom_task",
     "draw_real_task",
+    "find_choice_seed",
     "read_real_pictures",
     "write_trajectory",
 ]
@@ -51,21 +56,28 @@ CARD = ModelCard(
     prompt="nano", token_exact=True,
 )  # fmt: skip
 Kind = str
-"""``plain``, ``L1``, ``L2``, ``L3``, ``W``, ``real``, ``mosaic``, ``tile``, ``share``, ``mark``."""
+"""A key of :data:`MIXTURE`."""
 MIXTURE: Mapping[Kind, float] = {
-    "plain": 0.08,
-    "L1": 0.19,
-    "L2": 0.09,
-    "L3": 0.24,
-    "W": 0.12,
-    "real": 0.09,
-    "mosaic": 0.07,
-    "tile": 0.06,
-    "share": 0.05,
+    "plain": 0.07,
+    "L1": 0.17,
+    "L2": 0.07,
+    "L3": 0.21,
+    "W": 0.11,
+    "real": 0.07,
+    "mosaic": 0.06,
+    "tile": 0.04,
+    "share": 0.04,
+    "choice": 0.05,
+    "named": 0.1,
     "mark": 0.01,
 }
 AIMING: Mapping[Kind, float] = {"plain": 0.35, "mark": 0.1, "L1": 0.35, "L2": 0.1, "L3": 0.1}
 """What comes first: where to look is learned slowest, and these ask for a box in almost every turn."""
+
+
+_CHOSEN = re.compile(r"\b(larger|smaller|left|right|upper|lower) lesion\b")
+APART = 100_000_000
+"""Between the seeds that are tried for one task; those of other uses lie below."""
 
 
 class Task(NamedTuple):
@@ -116,13 +128,21 @@ def draw_phantom_task(seed: int, kind: Kind, *, domain: Domain = IN_DOMAIN, whol
     return Task(posed.case, posed.key, Oracle(world, posed.ask, CARD))
 
 
+def find_choice_seed(seed: int) -> int:
+    """The first of the seeds ``seed + k * APART`` whose ``plain`` question means one of two lesions by size or side."""
+    seeds = (seed + turn * APART for turn in itertools.count(1))
+    return next(found for found in seeds if _CHOSEN.search(draw_phantom_task(found, "plain").case.question))
+
+
 def draw_real_task(seed: int, kind: Kind, pictures: Sequence[RealPicture], *, augment: bool = True) -> Task:
-    """A question about a real picture (``real``), a mosaic (``mosaic``, ``tile``), or a marked picture (``mark``)."""
+    """A question about a real picture, a mosaic of them (``mosaic``, ``tile``), or a marked picture (``mark``)."""
     rng = np.random.default_rng([seed, 19])
     if kind == "mark":
         posed = pose_mark(rng)
     elif kind == "mosaic":
         posed = pose_mosaic(rng, pictures, augment=augment)
+    elif kind == "named":
+        posed = pose_named(rng, pictures, augment=augment)
     elif kind == "tile":
         posed = pose_tile(rng, pictures, augment=augment)
     else:
