@@ -84,6 +84,7 @@ class StubServer:
         reasoning_key: Where reasoning goes then: ``reasoning_content``, or ``reasoning`` as newer servers say.
         api_key: Where set, requests without it are refused.
         refuses: Top-level keys that are refused with a 400 naming them, and the key that it names instead.
+        spell: The token texts whose log-probabilities are sent with a text; token ``n`` has ``-0.1 * (n % 3)``.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class StubServer:
         reasoning_key: str = "reasoning_content",
         api_key: str | None = None,
         refuses: Mapping[str, str | None] | None = None,
+        spell: Callable[[str], list[str]] = re.compile(r"\S+\s*|\s+").findall,
         port: int = 0,
     ) -> None:
         self.replies = replies
@@ -103,6 +105,7 @@ class StubServer:
         self.reasoning_key = reasoning_key
         self.api_key = api_key
         self.refuses = dict(refuses or {})
+        self.spell = spell
         self.bodies: list[dict[str, Any]] = []
         """Every body that could be read, refused ones included."""
         self.complaints: list[str] = []
@@ -184,7 +187,7 @@ class _Conversation(BaseHTTPRequestHandler):
             self._send_json(refusal[0], refusal[1])
             return
         message = build_message(stub.say(body), stub)
-        document = build_completion(message, body)
+        document = build_completion(message, body, stub.spell(message.get("content") or ""))
         if fault in _ALTERED:
             document = _ALTERED[fault](document)
         if fault is Fault.BAD_LOGPROBS:
@@ -319,10 +322,8 @@ def build_call(number: int, call: dict[str, Any]) -> dict[str, Any]:
     return {"id": f"chatcmpl-tool-{number}", "type": "function", "function": function}
 
 
-def build_completion(message: dict[str, Any], body: dict[str, Any]) -> dict[str, Any]:
-    """A whole response document."""
-    text = message.get("content") or ""
-    tokens = re.findall(r"\S+\s*|\s+", text)
+def build_completion(message: dict[str, Any], body: dict[str, Any], tokens: Sequence[str]) -> dict[str, Any]:
+    """A whole response document; ``tokens`` are the texts of what was sampled."""
     entries = [
         {"token": token, "logprob": -0.1 * (index % 3), "bytes": list(token.encode()), "top_logprobs": []}
         for index, token in enumerate(tokens)

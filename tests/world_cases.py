@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.agent.limits import Limits
-from ophiscope.agent.loop import Outcome, Setup
+from ophiscope.agent.loop import Outcome
 from ophiscope.agent.prompt import read_prompt
+from ophiscope.agent.setup import Setup
 from ophiscope.core.chat import ModelCard
 from ophiscope.core.frame import Frame
 from ophiscope.core.framing import ViewPolicy, compute_overview_frame, compute_zoom_frame

@@ -117,7 +117,7 @@ class ToolCode(StrEnum):
     REPEATED_CALL = "repeated_call"
     TOOL_FAILED = "tool_failed"
     BAD_ANSWER = "bad_answer"
-    """An answer that is none of the options; no call at all."""
+    """An answer that is none of the options, or holds neither words nor one place; no call at all."""
 
 
 class ToolError(OphiscopeError):

@@ -183,6 +183,9 @@ def test_a_reply_is_whole(tested: Subject) -> None:
         assert reply.logprobs is not None
     if reply.token_ids is not None and reply.logprobs is not None:
         assert len(reply.token_ids) == len(reply.logprobs)
+    if reply.token_texts is not None:
+        assert reply.logprobs is not None
+        assert len(reply.token_texts) == len(reply.logprobs)
     assert all(value <= 0 for value in reply.logprobs or ())
 
 

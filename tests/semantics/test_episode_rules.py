@@ -22,10 +22,14 @@ from ophiscope.agent.drivers import NOT_KEPT, Job, run_episode, run_episodes
 from ophiscope.core.case import Case
 from ophiscope.core.chat import FinishReason, Reply, Request
 from ophiscope.core.message import Role
-from ophiscope.core.result import ResultKind
+from ophiscope.core.result import Result, ResultKind
 from ophiscope.core.trace import StopReason
 from ophiscope.errors import DiskFailed, ModelFailed, ToolError
 from ophiscope.models.scripted import ScriptedModel
+
+OTHER = write_call("segment_box", view=1, box=[500, 350, 700, 550])
+EMPTY = write_call("segment_box", view=1, box=[0, 0, 200, 200])
+"""Where nothing is bright."""
 
 
 def test_an_answer_without_a_tool() -> None:
@@ -137,6 +141,59 @@ def test_a_mask_answer_names_an_evidence_with_a_mask() -> None:
     assert (ran.outcome.result.kind, ran.outcome.result.evidence) == (ResultKind.MASK, "E1")
     assert ran.outcome.evidence[0].area_px == pytest.approx(8000, rel=0.02)
     assert ran.outcome.masks["E1"].area_root_px == ran.outcome.evidence[0].area_px
+
+
+@pytest.mark.parametrize(
+    ("replies", "kind", "evidence"),
+    [
+        ([SEGMENT, "<answer>[E1]</answer>"], ResultKind.MASK, "E1"),
+        ([ZOOM, SEGMENT, "<answer>[E2] [E2].</answer>"], ResultKind.MASK, "E2"),
+        ([ZOOM, SEGMENT, "<answer>[E1]</answer>"], ResultKind.BOX, "E1"),
+        ([ZOOM, SEGMENT, "<answer>Mask.</answer>"], ResultKind.MASK, "E2"),
+        ([SEGMENT, "<answer>mask, [E1]</answer>"], ResultKind.MASK, "E1"),
+    ],
+)
+def test_an_answer_that_only_points_is_what_it_points_to(replies: list[str], kind: ResultKind, evidence: str) -> None:
+    ran = play(replies)
+    answer = ran.outcome.answer
+    assert answer is not None
+    assert (answer.text, answer.cited) == (kind.value, (evidence,))
+    found = {entry.id: entry for entry in ran.outcome.evidence}[evidence]
+    assert answer.result == Result(kind=kind, study="S1", evidence=evidence, box_xyxy=found.box_xyxy)
+    notes = [event.text for event in ran.trace.events if event.event == "note"]
+    assert notes == [f"The answer was read as {kind.value} [{evidence}]."]
+
+
+@pytest.mark.parametrize(
+    ("calls", "said", "code", "told"),
+    [
+        ([], "mask", "bad_answer", "Evidence with a mask: none yet."),
+        ([ZOOM], "mask.", "bad_answer", "Evidence with a mask: none yet."),
+        ([ZOOM], "mask, [E1]", "no_mask", "comes from zoom_in and has no mask"),
+        ([SEGMENT, OTHER], "mask", "bad_answer", "Evidence with a mask: E1, E2."),
+        ([SEGMENT, OTHER], "mask [E1, E2]", "bad_answer", "exactly one evidence"),
+        ([SEGMENT, OTHER], "[E1], [E2]", "bad_answer", "exactly one evidence"),
+        ([], ".", "bad_answer", "without words"),
+        ([EMPTY], "[E1]", "bad_answer", "neither a mask nor a box"),
+    ],
+)
+def test_an_answer_without_words_that_points_to_no_one_thing_is_refused_once(
+    calls: list[str], said: str, code: str, told: str
+) -> None:
+    mended = play([*calls, f"<answer>{said}</answer>", "<answer>yes</answer>"])
+    assert mended.outcome.stop is StopReason.ANSWERED
+    refusals = [event for event in mended.trace.events if event.event == "refusal"]
+    assert [refusal.code for refusal in refusals] == [code]
+    assert told in refusals[0].text
+    stubborn = play([*calls, *[f"<answer>{said}</answer>"] * 2, "<answer>yes</answer>"])
+    assert (stubborn.outcome.stop, stubborn.outcome.answer) == (StopReason.MALFORMED, None)
+
+
+def test_words_that_cite_stay_words() -> None:
+    ran = play([SEGMENT, "<answer>The square is outlined in [E1]</answer>"])
+    assert ran.outcome.answer is not None
+    assert (ran.outcome.answer.result.kind, ran.outcome.answer.cited) == (ResultKind.TEXT, ("E1",))
+    assert [event for event in ran.trace.events if event.event == "note"] == []
 
 
 def test_measure_adds_to_its_evidence_and_takes_no_number() -> None:

@@ -22,14 +22,14 @@ from episode_cases import (
 )
 from ophiscope.agent.ask import AskSettings, ask
 from ophiscope.agent.assemble import build_model, check_egress
-from ophiscope.agent.confidence import compute_confidence
+from ophiscope.agent.confidence import compute_confidence, compute_reply_confidence
 from ophiscope.agent.drivers import Job, run_episode, run_episode_async
 from ophiscope.agent.offline import SocketRefused, offline
 from ophiscope.agent.probe import ProbeReport, build_marked_pictures, probe_coords
 from ophiscope.agent.prompt import parse_prompt, read_prompt
 from ophiscope.agent.values import render_caption, render_options
 from ophiscope.core.case import Case
-from ophiscope.core.chat import Request
+from ophiscope.core.chat import FinishReason, Reply, Request
 from ophiscope.core.frame import Frame
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
@@ -40,6 +40,7 @@ from ophiscope.models.scripted import SCRIPTED_CARD, ScriptedModel
 from ophiscope.protocol.coords import PROFILES, parse_profile
 from ophiscope.tools.measure import Measure
 from ophiscope.tools.zoom_in import ZoomIn
+from timing import least_seconds
 
 
 @pytest.mark.parametrize(
@@ -49,6 +50,10 @@ from ophiscope.tools.zoom_in import ZoomIn
         (["<answer>y", "es</answer>"], [0, 1]),
         (["<answer>", " ", "yes", " [E1]", " [E2]", ".", "</answer>"], [2]),
         (["<answer>", "mask", " [E1]", "</answer>"], [1, 2]),
+        (["<answer>", "yes", " [E1,", " E2]", ", [E3]", "</answer>"], [1]),
+        (["<answer>", "see [E1]", " again", "</answer>"], [1, 2]),
+        (["<answer>", "box", " [E1]", "</answer>"], [1, 2]),
+        (["<answer>", "[E1]", "</answer>"], [1]),
         (["<think>", "<answer>no</answer>", "</think>", "<answer>", "yes", "</answer>"], [4]),
     ],
 )
@@ -58,6 +63,13 @@ def test_confidence_counts_the_tokens_of_the_value(pieces: list[str], counted: l
     assert compute_confidence(pieces, logprobs) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("unit", [",", " ", "[E1]", "[E1] x", "[E1,", "]", "1E,", "<answer>"])
+def test_a_confidence_takes_linear_time(unit: str) -> None:
+    small, large = (["<answer>" + unit * (size // len(unit)) + "</answer>"] for size in (20_000, 200_000))
+    bound = 16 * max(least_seconds(lambda: compute_confidence(small, [-1.0]), tries=5), 0.002)
+    assert least_seconds(lambda: compute_confidence(large, [-1.0]), enough=bound) <= bound
+
+
 @given(st.lists(st.text(max_size=5), max_size=8), st.lists(st.floats(-30, 0), max_size=8))
 def test_confidence_is_a_probability_or_nothing(pieces: list[str], logprobs: list[float]) -> None:
     sure = compute_confidence(["<answer>", *pieces, "</answer>"], [0.0, *logprobs, 0.0])
@@ -65,6 +77,48 @@ def test_confidence_is_a_probability_or_nothing(pieces: list[str], logprobs: lis
     assert compute_confidence(pieces, logprobs) is None or "<answer>" in "".join(pieces)
     assert compute_confidence(None, logprobs) is None
     assert compute_confidence(pieces, None) is None
+
+
+_SPELLED = ("<think>", "so", "</think>", "<answer>", "y", "es", " [E1]", "</answer>")
+
+
+@pytest.mark.parametrize(
+    ("text", "texts"),
+    [
+        ("<think>so</think><answer>yes [E1]</answer>", _SPELLED),
+        ("<think>so</think>\n<answer>yes [E1]</answer>", (*_SPELLED, "<|im_end|>")),
+        ("<think>10 µm</think><answer>yes [E1]</answer>", ("<think>10 �", "�m</think>", *_SPELLED[3:])),
+    ],
+)
+def test_texts_that_spell_the_answer_give_a_confidence(text: str, texts: tuple[str, ...]) -> None:
+    logprobs = tuple(-0.1 if piece in ("y", "es") else -2.0 for piece in texts)
+    reply = Reply(text, FinishReason.STOP, logprobs=logprobs, token_texts=texts)
+    assert compute_reply_confidence(reply) == pytest.approx(math.exp(-0.2))
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        None,
+        (),
+        ("token_id:5", "token_id:6"),
+        ("<answer>", "no", "</answer>"),
+        ("<answer>", "yes ", "</answer>"),
+        ("yes",),
+        ("<answer>", "yes"),
+        ("<answer>", "yes", "</answer>", "<answer>", "no", "</answer>"),
+    ],
+)
+def test_texts_that_do_not_spell_the_answer_give_none(texts: tuple[str, ...] | None) -> None:
+    reply = Reply("<answer>yes</answer>", FinishReason.STOP, logprobs=(-0.5,) * len(texts or ()), token_texts=texts)
+    assert compute_reply_confidence(reply) is None
+    assert compute_reply_confidence(reply, lambda _: ["<answer>", "yes", "</answer>"]) is None  # without token ids
+
+
+def test_texts_of_other_number_than_log_probabilities_give_no_confidence() -> None:
+    texts = ("<answer>", "yes", "</answer>")
+    reply = Reply("".join(texts), FinishReason.STOP, logprobs=(-0.5, -0.5), token_texts=texts)
+    assert compute_reply_confidence(reply) is None
 
 
 def test_prompts_are_files_whose_options_are_checked() -> None:

@@ -205,6 +205,9 @@ def test_words_that_stay_words(text):
         ("yes[E1]", ("E1",), "yes"),
         ("see [E0], [e1], [E1 E2], (E1), [E12345678]", (), "see [E0], [e1], [E1 E2], (E1), [E12345678]"),
         ("mask E4", ("E4",), "mask E4"),
+        ("[E1]", ("E1",), ""),
+        ("[E1], [E2].", ("E1", "E2"), ",."),
+        ("The polyp is outlined in [E1].", ("E1",), "The polyp is outlined in."),
         ("one [E1]\n\n  two  [E2]", ("E1", "E2"), "one\ntwo"),
     ],
 )

@@ -52,6 +52,7 @@ def test_a_good_server_gives_text_log_probabilities_and_prompt_tokens() -> None:
         reply = ask(stub, api_key=KEY)
     assert (reply.text, reply.finish, reply.notes) == (ANSWER, FinishReason.STOP, ())
     assert reply.logprobs
+    assert reply.token_texts == (ANSWER,)
     assert reply.prompt_tokens
     assert stub.complaints == []
 

@@ -3,7 +3,7 @@
 import pytest
 
 from ophiscope.errors import ToolCode, ToolError
-from ophiscope.tools.segmenters.vocabulary import SYNONYMS, compute_normal_form, resolve_target
+from ophiscope.tools.segmenters.vocabulary import SYNONYMS, compute_normal_form, is_named, resolve_target
 
 TARGETS = (
     "polyp",
@@ -109,3 +109,18 @@ def test_synonyms_never_contradict_a_target_and_are_never_ambiguous() -> None:
 def test_only_targets_that_a_segmenter_has_are_reached() -> None:
     with pytest.raises(ToolError):
         resolve_target("colorectal polyp", ("liver", "spleen", "kidney"))
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "named"),
+    [
+        ("polyp", "Do you see POLYPS here?", True),
+        ("breast tumor", "Is the tumour benign or malignant?", True),
+        ("urinary bladder", "Outline the bladder.", True),
+        ("inferior vena cava", "Mark the IVC", True),
+        ("polyp", "Is there a liver?", False),
+        ("left kidney", "Is there an ulcer?", False),
+    ],
+)
+def test_whether_a_question_names_a_target(target: str, text: str, named: bool) -> None:
+    assert is_named(target, text) is named

@@ -148,7 +148,15 @@ def test_log_probabilities_and_prompt_tokens_are_read() -> None:
     logprobs = {"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": 0}]}
     body = json.loads(complete({"content": "ab"}, logprobs=logprobs)) | {"usage": {"prompt_tokens": 12}}
     reply = parse_completion(json.dumps(body).encode())
-    assert (reply.logprobs, reply.prompt_tokens, reply.notes) == ((-0.5, 0.0), 12, ())
+    assert (reply.logprobs, reply.token_texts, reply.prompt_tokens) == ((-0.5, 0.0), ("a", "b"), 12)
+    assert reply.notes == ()
+
+
+@pytest.mark.parametrize("second", [{}, {"token": None}, {"token": 7}])
+def test_token_texts_are_all_there_or_left_out(second: dict[str, Any]) -> None:
+    logprobs = {"content": [{"token": "a", "logprob": -0.5}, {"logprob": -1} | second]}
+    reply = parse_completion(complete({"content": "ab"}, logprobs=logprobs))
+    assert (reply.logprobs, reply.token_texts, reply.notes) == ((-0.5, -1.0), None, ())
 
 
 @pytest.mark.parametrize("value", ['"x"', "null", "NaN", "-Infinity", "3.0", "-" + "9" * 400])

@@ -1,6 +1,12 @@
-"""From the words of an answer to a result in root coordinates."""
+"""From the words of an answer to a result in root coordinates.
 
-from collections.abc import Mapping
+An answer may point to evidence without saying what it means: ``[E1]`` alone is that evidence's mask, or its box where
+it has no mask, and ``mask`` alone is the only mask there is. An answer that neither says nor points to one thing is
+refused, because a text without words would look like an answer to everything behind.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 from ophiscope.core.evidence import Evidence
@@ -10,15 +16,19 @@ from ophiscope.core.view import View
 from ophiscope.errors import ToolCode, ToolError
 from ophiscope.protocol.answer_text import ParsedAnswer, parse_answer
 from ophiscope.protocol.coords import Profile
+from ophiscope.tools.segmenters.vocabulary import is_named
 
 __all__ = ["Answered", "Known", "compute_answer"]
+
+_STOPS = " \n.,;:"
+"""What citations leave behind."""
 
 
 class Answered(NamedTuple):
     """An answer whose places and citations were found."""
 
     text: str
-    """Without citations; the option's own text where one was chosen."""
+    """Without citations; the option's own text where one was chosen, and the kind's name for ``[E1]`` alone."""
     result: Result
     cited: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -28,6 +38,7 @@ class Answered(NamedTuple):
 class Known(NamedTuple):
     """What an answer may refer to."""
 
+    question: str
     options: tuple[str, ...]
     views: Mapping[int, View]
     evidence: Mapping[str, Evidence]
@@ -44,7 +55,8 @@ def compute_answer(text: str, known: Known, profile: Profile) -> Answered:
 
     Raises:
         ToolError: If there are options and it is none of them; if it cites or uses evidence or a view that there is
-            not, or a mask where there is none; or if its place lies outside its view. The text says what there is.
+            not, or a mask where there is none; if it holds no words and points to no mask or box, or to several; or if
+            its place lies outside its view. The text says what there is.
     """
     parsed = parse_answer(text, known.options)
     unknown = [name for name in parsed.citations if name not in known.evidence]
@@ -56,22 +68,63 @@ def compute_answer(text: str, known: Known, profile: Profile) -> Answered:
         listed = " | ".join(known.options)
         said = f"The answer must be one of the options ({listed}), or cannot tell."
         raise ToolError(ToolCode.BAD_ANSWER, said)
-    notes: tuple[str, ...] = ()
+    parsed, notes = _resolve(parsed, known)
+    notes += _list_foreign(parsed.citations, known)
     if parsed.evidence is not None:
         result = _from_evidence(parsed, known)
     elif parsed.numbers is not None:
-        result, notes = _from_numbers(parsed, known, profile)
+        result, cut = _from_numbers(parsed, known, profile)
+        notes += cut
     else:
         result = _from_words(parsed)
     return Answered(parsed.option if parsed.option is not None else parsed.plain, result, parsed.citations, notes)
+
+
+def _list_foreign(cited: Sequence[str], known: Known) -> tuple[str, ...]:
+    """A word about each cited finding of something that was not asked for: it may not support the answer."""
+    asked = " ".join((known.question, *known.options))
+    found = {name: known.evidence[name].segmented for name in cited}
+    return tuple(
+        f"{name} is about {segmented.target!r}, which the question does not name."
+        for name, segmented in found.items()
+        if segmented is not None and segmented.target is not None and not is_named(segmented.target, asked)
+    )
+
+
+class _Resolved(NamedTuple):
+    parsed: ParsedAnswer
+    notes: tuple[str, ...] = ()
+
+
+def _resolve(parsed: ParsedAnswer, known: Known) -> _Resolved:
+    """A text that only points, as the mask or box that it points to; anything else as it is."""
+    words = parsed.plain.strip(_STOPS).casefold()
+    if parsed.kind is not ResultKind.TEXT or words not in ("", "mask"):
+        return _Resolved(parsed)
+    bare = words == "mask" and not parsed.citations
+    names = tuple(known.masks) if bare else parsed.citations
+    if len(names) != 1:
+        said = "A mask answer" if words else "An answer without words"
+        said = f"{said} names exactly one evidence, as in mask [E1]; anything else is said in words."
+        raise ToolError(ToolCode.BAD_ANSWER, f"{said} {_list_masks(known)}")
+    name = names[0]
+    kind = ResultKind.MASK if words or name in known.masks else ResultKind.BOX
+    if kind is ResultKind.BOX and known.evidence[name].box_xyxy is None:
+        said = f"{name} comes from {known.evidence[name].tool} and has neither a mask nor a box. Answer in words."
+        raise ToolError(ToolCode.BAD_ANSWER, said)
+    pointing = replace(parsed, kind=kind, plain=kind.value, evidence=name, citations=names)
+    return _Resolved(pointing, (f"The answer was read as {kind.value} [{name}].",))
+
+
+def _list_masks(known: Known) -> str:
+    return f"Evidence with a mask: {', '.join(known.masks) or 'none yet'}."
 
 
 def _from_evidence(parsed: ParsedAnswer, known: Known) -> Result:
     name = parsed.evidence or ""
     evidence = known.evidence[name]
     if parsed.kind is ResultKind.MASK and name not in known.masks:
-        having = ", ".join(known.masks) or "none yet"
-        said = f"{name} comes from {evidence.tool} and has no mask. Evidence with one: {having}."
+        said = f"{name} comes from {evidence.tool} and has no mask. {_list_masks(known)}"
         raise ToolError(ToolCode.NO_MASK, said)
     if parsed.kind is ResultKind.BOX and evidence.box_xyxy is None:
         raise ToolError(ToolCode.BAD_BOX, f"{name} found nothing and has no box.")

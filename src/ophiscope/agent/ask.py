@@ -123,6 +123,7 @@ class AskResult:
             "turns": outcome.turns,
             "evidence": [_render_evidence(entry.model_dump(mode="json"), cited) for entry in outcome.evidence],
             "tool_calls": {"attempted": outcome.attempted_calls, "valid": outcome.valid_calls},
+            "notes": list(outcome.notes),
             "trace": str(self.trace),
             "seconds": round(self.seconds, 3),
             "failure": {"error": outcome.failure.error, "text": outcome.failure.text}

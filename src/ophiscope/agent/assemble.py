@@ -12,8 +12,8 @@ from pydantic import JsonValue
 
 import ophiscope
 from ophiscope.agent.limits import Limits
-from ophiscope.agent.loop import Setup
 from ophiscope.agent.prompt import Prompt, read_prompt
+from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, FinishReason, ModelCard, Reply
 from ophiscope.core.framing import ViewPolicy

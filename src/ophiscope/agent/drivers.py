@@ -25,7 +25,8 @@ from ophiscope.agent.effects import (
     Sample,
     Survey,
 )
-from ophiscope.agent.loop import Episode, Outcome, Setup
+from ophiscope.agent.loop import Episode, Outcome
+from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, Reply
 from ophiscope.core.evidence import MaskRef

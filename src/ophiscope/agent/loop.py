@@ -7,13 +7,13 @@ event before the next thing begins.
 What ends an episode is a :class:`~ophiscope.core.trace.StopReason`; nothing here raises for what a model wrote.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, NoneType
 from typing import TypeVar
 
 from ophiscope.agent.answering import Known, compute_answer
-from ophiscope.agent.confidence import compute_confidence
+from ophiscope.agent.confidence import compute_reply_confidence
 from ophiscope.agent.effects import (
     Effect,
     Halt,
@@ -26,8 +26,7 @@ from ophiscope.agent.effects import (
     Sample,
     Survey,
 )
-from ophiscope.agent.limits import Limits
-from ophiscope.agent.prompt import Prompt
+from ophiscope.agent.setup import Setup
 from ophiscope.agent.values import (
     build_evidence,
     build_view_event,
@@ -38,9 +37,8 @@ from ophiscope.agent.values import (
 )
 from ophiscope.core.action import Answer, Call, Malformed
 from ophiscope.core.case import Case
-from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
+from ophiscope.core.chat import FinishReason, Reply, Request
 from ophiscope.core.evidence import Evidence, MaskRef
-from ophiscope.core.framing import ViewPolicy
 from ophiscope.core.message import ImagePart, Message, Part, Role, TextPart
 from ophiscope.core.region import Mask
 from ophiscope.core.result import Result
@@ -60,14 +58,12 @@ from ophiscope.core.trace import (
 )
 from ophiscope.core.view import Picture, View
 from ophiscope.errors import ToolCode, ToolError
-from ophiscope.protocol.coords import Profile
 from ophiscope.protocol.grammar import parse_reply
 from ophiscope.protocol.observation import render_observation, render_refusal
 from ophiscope.tools.dispatch import compute_call_key
-from ophiscope.tools.segmenters.segmenter import Segmenter
-from ophiscope.tools.tool import Look, Observation, Tool
+from ophiscope.tools.tool import Look, Observation
 
-__all__ = ["Episode", "Outcome", "Setup"]
+__all__ = ["Episode", "Outcome"]
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -75,24 +71,6 @@ _Steps = Generator[Effect, Response, _T]
 _HINT = "One turn is left: answer now."
 _SEED_STRIDE = 0x9E3779B1
 """Odd, so that the turns of one episode never share a sampling seed."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Setup:
-    """Everything about an episode that is not the case: fixed before it starts."""
-
-    card: ModelCard
-    profile: Profile
-    prompt: Prompt
-    tools: tuple[Tool, ...]
-    segmenter: Segmenter | None
-    policy: ViewPolicy
-    limits: Limits = Limits()  # noqa: RUF009 (frozen)
-    temperature: float = 0.0
-    egress_host: str | None = None
-    """The host that pictures are sent to, where that is not this machine."""
-    spell: Callable[[Sequence[int]], Sequence[str]] | None = None
-    """The text of each token, where the model can say; needed for a confidence."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +88,8 @@ class Outcome:
     attempted_calls: int
     valid_calls: int
     failure: Halt | None = None
+    notes: tuple[str, ...] = ()
+    """What was done to the answer on the way, and what to mind about it."""
 
     @property
     def result(self) -> Result | None:
@@ -148,6 +128,7 @@ class Episode:
         self._calls: dict[str, int] = {}
         self._tokens = self._pixels = self._attempted = self._valid = self._malformed = self._miscited = 0
         self._answer: AnswerEvent | None = None
+        self._notes: tuple[str, ...] = ()
 
     def outcome(self, stop: StopReason, halt: Halt | None = None) -> Outcome:
         """What there is so far, ended for the reason ``stop``."""
@@ -163,6 +144,7 @@ class Episode:
             attempted_calls=self._attempted,
             valid_calls=self._valid,
             failure=halt,
+            notes=self._notes,
         )
 
     def steps(self) -> _Steps[Outcome]:
@@ -271,7 +253,7 @@ class Episode:
     def _take_answer(self, action: Answer, reply: Reply, turn: int) -> _Steps[None]:
         self._malformed = 0
         try:
-            known = Known(self._case.options, self._views, self._evidence, self._masks)
+            known = Known(self._case.question, self._case.options, self._views, self._evidence, self._masks)
             parsed = compute_answer(action.text, known, self._setup.profile)
         except ToolError as error:
             self._miscited += 1
@@ -279,15 +261,14 @@ class Episode:
             if self._miscited > 1:
                 raise _Ended(StopReason.MALFORMED) from error
             return
-        spell = self._setup.spell
-        spelled = spell(reply.token_ids) if spell is not None and reply.token_ids is not None else None
         self._answer = AnswerEvent(
             turn=turn,
             text=parsed.text,
             result=parsed.result,
             cited=parsed.cited,
-            confidence=compute_confidence(spelled, reply.logprobs),
+            confidence=compute_reply_confidence(reply, self._setup.spell),
         )
+        self._notes = parsed.notes
         for note in parsed.notes:
             yield from self._record(NoteEvent(turn=turn, text=note))
         yield from self._record(self._answer)

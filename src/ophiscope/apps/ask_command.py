@@ -145,4 +145,5 @@ def render_answer_lines(result: AskResult) -> list[str]:
         box = "" if entry.box_xyxy is None else " box " + ", ".join(f"{value:.0f}" for value in entry.box_xyxy)
         facts = [f"{name} {value:.2f}" for name in ("score", "presence") if (value := getattr(entry, name)) is not None]
         lines.append(f"  {entry.id}: {entry.tool} in {entry.study}{box} {' '.join(facts)}".rstrip())
+    lines += [f"  Note: {note}" for note in outcome.notes]
     return [*lines, f"Trace: {result.trace}", DISCLAIMER]

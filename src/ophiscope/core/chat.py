@@ -73,6 +73,9 @@ class Reply:
     token_ids: tuple[int, ...] | None = None
     logprobs: tuple[float, ...] | None = None
     """One natural-log probability per token."""
+    token_texts: tuple[str, ...] | None = None
+    """The text of each of those tokens, where the backend sends it along. They spell what was sampled, which a server
+    may have changed into ``text``: who uses them checks the part that matters."""
     prompt_tokens: int | None = None
     recomputed_tokens: int | None = None
     """Tokens of the prefix that were run again although the session had seen them; 0 where the cache held."""

@@ -145,10 +145,12 @@ def parse_completion(body: bytes) -> Reply:
         notes.append("the server's content filter ended the reply")
     cut = finish == "length"
     text = _join(_read_reasoning(message), _read_content(message), _read_calls(message, notes), cut=cut, notes=notes)
+    sampled = _read_sampled(choice, notes)
     return Reply(
         text=_well_formed(text, notes),
         finish=FinishReason.LENGTH if cut else FinishReason.STOP,
-        logprobs=_read_logprobs(choice, notes),
+        logprobs=sampled.logprobs,
+        token_texts=sampled.token_texts,
         prompt_tokens=_read_prompt_tokens(usage),
         notes=tuple(notes),
     )
@@ -235,17 +237,28 @@ def _well_formed(text: str, notes: list[str]) -> str:
     return stored
 
 
-def _read_logprobs(choice: Mapping[str, Any], notes: list[str]) -> tuple[float, ...] | None:
+class _Sampled(NamedTuple):
+    """What a server tells of the tokens that it sampled."""
+
+    logprobs: tuple[float, ...] | None = None
+    token_texts: tuple[str, ...] | None = None
+
+
+def _read_sampled(choice: Mapping[str, Any], notes: list[str]) -> _Sampled:
     logprobs = choice.get("logprobs")
     content = logprobs.get("content") if isinstance(logprobs, dict) else None
     if not isinstance(content, list) or not content:
-        return None
-    values = [entry.get("logprob") if isinstance(entry, dict) else None for entry in content]
+        return _Sampled()
+    entries = [entry if isinstance(entry, dict) else {} for entry in content]
+    values = [entry.get("logprob") for entry in entries]
     known = [value for value in values if isinstance(value, int | float) and -_LEAST_LOGPROB < value <= _ROUND_OFF]
     if len(known) < len(values):
         notes.append("the server's log-probabilities are not all finite and negative, and are left out")
-        return None
-    return tuple(min(float(value), 0.0) for value in known)
+        return _Sampled()
+    texts = [text for entry in entries if isinstance(text := entry.get("token"), str)]
+    return _Sampled(
+        tuple(min(float(value), 0.0) for value in known), tuple(texts) if len(texts) == len(entries) else None
+    )
 
 
 def _read_prompt_tokens(usage: object) -> int | None:

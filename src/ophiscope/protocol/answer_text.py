@@ -25,8 +25,9 @@ without options
 anything else                                         text
 ====================================================  =========================================================
 
-Nothing is guessed: "a lesion" is not option A, "kidney cyst" is not K, digits other than 0-9 are no number, and a
-reversed box is text.
+``[E1]`` alone, and ``mask`` alone, are text without words here; what they point to is a matter of what the evidence
+holds (:mod:`ophiscope.agent.answering`). Nothing is guessed: "a lesion" is not option A, "kidney cyst" is not K,
+digits other than 0-9 are no number, and a reversed box is text.
 """
 
 import math

@@ -20,7 +20,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from ophiscope.agent.drivers import Serve
-from ophiscope.agent.loop import Setup
+from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.core.study import Study

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from ophiscope.errors import ToolCode, ToolError
 from ophiscope.tools.arguments import render_value
 
-__all__ = ["SYNONYMS", "compute_normal_form", "resolve_target"]
+__all__ = ["SYNONYMS", "compute_normal_form", "is_named", "resolve_target"]
 
 SYNONYMS: dict[str, str] = {
     "colon polyp": "polyp",
@@ -117,6 +117,13 @@ def resolve_target(asked: str, targets: Sequence[str]) -> str:
         ToolCode.UNKNOWN_TARGET,
         f"{render_value(asked)} is not a target of this segmenter. Nearest: {', '.join(_nearest(form, targets))}.",
     )
+
+
+def is_named(target: str, text: str) -> bool:
+    """True where ``text`` holds a word of ``target``, or of what stands for it."""
+    said = set(compute_normal_form(text).split())
+    ways = (target, *(words for words, meant in SYNONYMS.items() if meant == target))
+    return any(said & set(compute_normal_form(way).split()) for way in ways)
 
 
 def _nearest(form: str, targets: Sequence[str]) -> list[str]:
