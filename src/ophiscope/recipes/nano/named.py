@@ -15,7 +15,6 @@ from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
 from ophiscope.core.window import Window
 from ophiscope.media.sources import build_array_study
-from ophiscope.models.local.tokens import TextCodec
 from ophiscope.recipes.nano.real_pictures import RealPicture, crop_picture, draw_picture, get_modality
 from ophiscope.recipes.nano.real_tasks import (
     MODALITY_WORDS,
@@ -28,7 +27,7 @@ from ophiscope.recipes.nano.real_tasks import (
 from ophiscope.tools.segmenters.nano_seg_net import TARGETS
 from ophiscope.worlds.pick import pick
 
-__all__ = ["FOREIGN", "build_headed_study", "find_name_ids", "pose_named"]
+__all__ = ["FOREIGN", "build_headed_study", "pose_named"]
 
 FOREIGN = (
     *("fracture", "pneumothorax", "aneurysm", "kidney stone", "catheter", "hernia", "stent", "abscess", "hematoma"),
@@ -46,8 +45,6 @@ _CT_WINDOW, _CT_INTERCEPT = Window(40.0, 400.0), -1024.0
 _SYLLABLES = ("ba", "cor", "den", "fi", "gal", "ho", "ka", "lim", "mo", "nu", "per", "ra", "sto", "tu", "ver", "zi")
 _HEADED = 0.6
 _ABOUT_MODALITY = 0.2
-_NEW_NAMES = 300
-"""Made up to find the pieces of which such names consist."""
 _NO_HUMAN_MASKS = ("CT", "MRI")
 
 
@@ -69,13 +66,6 @@ def pose_named(rng: np.random.Generator, pictures: Sequence[RealPicture], *, aug
     return RealTask(Case((study,), phrase_question(rng, kind.value, name)), ask, key)
 
 
-def find_name_ids(codec: TextCodec) -> frozenset[int]:
-    """The tokens of which names consist where a tool is asked for them: there a wrong one asks for something else."""
-    rng = np.random.default_rng(0)
-    names = (*TARGETS, *FOREIGN, *(_make_up(rng) for _ in range(_NEW_NAMES)))
-    return frozenset(token for name in names for token in codec.encode(name))
-
-
 def build_headed_study(pixels: NDArray[np.uint8], modality: str) -> Study:
     """A study as a DICOM file of the pack's ``modality`` would give it; as a plain picture where it has no code."""
     code = _CODES.get(modality)
@@ -94,8 +84,4 @@ def _draw_name(rng: np.random.Generator, there: Sequence[str], foreign: Sequence
         return pick(rng, TARGETS)
     if luck < 0.85:
         return pick(rng, foreign)
-    return _make_up(rng)
-
-
-def _make_up(rng: np.random.Generator) -> str:
     return "".join(pick(rng, _SYLLABLES) for _ in range(int(rng.integers(2, 5))))

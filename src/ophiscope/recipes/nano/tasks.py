@@ -59,17 +59,17 @@ CARD = ModelCard(
 Kind = str
 """A key of :data:`MIXTURE`."""
 MIXTURE: Mapping[Kind, float] = {
-    "plain": 0.06,
-    "L1": 0.16,
-    "L2": 0.06,
-    "L3": 0.18,
-    "W": 0.1,
+    "plain": 0.07,
+    "L1": 0.18,
+    "L2": 0.07,
+    "L3": 0.21,
+    "W": 0.11,
     "real": 0.08,
     "mosaic": 0.06,
-    "tile": 0.05,
+    "tile": 0.04,
     "share": 0.04,
-    "choice": 0.04,
-    "named": 0.16,
+    "choice": 0.06,
+    "named": 0.07,
     "mark": 0.01,
 }
 AIMING: Mapping[Kind, float] = {"plain": 0.35, "mark": 0.1, "L1": 0.35, "L2": 0.1, "L3": 0.1}

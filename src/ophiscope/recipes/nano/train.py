@@ -24,7 +24,6 @@ from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.tokens import TextCodec, load_codec
 from ophiscope.recipes.nano.arms import ARMS
 from ophiscope.recipes.nano.dense import DenseTeacher, Heads
-from ophiscope.recipes.nano.named import find_name_ids
 from ophiscope.recipes.nano.numbers import init_number_rows
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.real_tasks import REAL_THOUGHTS
@@ -114,7 +113,7 @@ def _train(
     )
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=8)
     numbers = (codec.encode("0")[0], GREATEST_NUMBER)
-    weights = TokenWeights(_COORDINATE_WEIGHT, _DECISIVE_WEIGHT, find_decisive_ids(codec) | find_name_ids(codec))
+    weights = TokenWeights(_COORDINATE_WEIGHT, _DECISIVE_WEIGHT, find_decisive_ids(codec))
     teacher = DenseTeacher(heads, args.data, batch=args.dense, seed=args.seed + 7 * start) if args.dense else None
     began = time.monotonic()
     seen: list[LossParts] = []
