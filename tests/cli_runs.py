@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,3 +28,13 @@ def start_cli(*arguments: str | Path) -> "subprocess.Popen[str]":
         # a shell that starts the tests in the background has them ignore Ctrl-C, and children inherit that
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
+
+
+def wait_for_lines(path: Path, count: int) -> None:
+    """Until a trace is there and holds so many events."""
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        if path.exists() and path.read_bytes().count(b"\n") >= count:
+            return
+        time.sleep(0.001)
+    raise TimeoutError(f"{path} never held {count} events")

@@ -15,9 +15,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cli_runs import Done, start_cli
+from cli_runs import Done, start_cli, wait_for_lines
 from episode_cases import SEGMENT, ZOOM
-from ophiscope.ledger.read import read_trace
 from ophiscope.ledger.verify import verify
 from stub_openai import Fault, StubServer
 
@@ -261,16 +260,6 @@ def test_without_out_the_trace_goes_to_the_state_folder(image: Path, tmp_path: P
     assert verify(trace).complete
 
 
-def wait_for_lines(path: Path, count: int) -> None:
-    """Until a trace holds so many events."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        if path.exists() and path.read_bytes().count(b"\n") >= count:
-            return
-        time.sleep(0.01)
-    raise TimeoutError(f"{path} never held {count} events")
-
-
 def test_ctrl_c_closes_the_trace_and_is_exit_130(image: Path, tmp_path: Path) -> None:
     with StubServer(REPLIES, faults=[None, Fault.HANG]) as stub:
         running = start_cli(
@@ -286,19 +275,3 @@ def test_ctrl_c_closes_the_trace_and_is_exit_130(image: Path, tmp_path: Path) ->
     assert json.loads(out)["stop"] == "cancelled"
     verdict = verify(tmp_path / "t")
     assert (verdict.intact, verdict.complete) == (True, True)
-
-
-@pytest.mark.parametrize("after", [1, 3, 6])
-def test_a_killed_trace_verifies_up_to_where_it_was(image: Path, tmp_path: Path, after: int) -> None:
-    with StubServer(REPLIES, faults=[None, None, Fault.HANG]) as stub:
-        running = start_cli(
-            "ask", image, "q", "--model", stub.model_argument, "--segmenter", "classical", "--out", tmp_path / "t"
-        )
-        wait_for_lines(tmp_path / "t" / "trace.jsonl", after)
-        running.kill()
-        running.communicate(timeout=60)
-    verdict = verify(tmp_path / "t")
-    assert (verdict.intact, verdict.complete) == (True, False), verdict.problems
-    assert verdict.events >= after
-    trace = read_trace(tmp_path / "t")
-    assert trace.opened.question == "q"

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,12 +17,14 @@ from PIL import Image
 
 from cli_runs import Done, start_cli
 from episode_cases import SEGMENT, ZOOM
+from ledger_cases import build_clock, build_manifest
 from ophiscope import ask
 from ophiscope.agent.ask import AskSettings, check_folder
 from ophiscope.apps import ask_command
 from ophiscope.core.trace import NoteEvent, StopReason
-from ophiscope.errors import DiskFailed, OphiscopeError
+from ophiscope.errors import DiskFailed, FolderInUse, OphiscopeError, WrongInput
 from ophiscope.ledger.read import read_trace
+from ophiscope.ledger.sink import FileSink
 from ophiscope.ledger.verify import verify
 from ophiscope.models.local.tiny import write_tiny_checkpoint
 from stub_openai import Fault, StubServer
@@ -203,6 +206,79 @@ def test_a_folder_that_cannot_be_looked_into_is_wrong_input(tmp_path: Path, monk
     with pytest.raises(OphiscopeError, match="Permission denied") as caught:
         check_folder(tmp_path)
     assert caught.value.exit_code == 2
+
+
+def test_a_trace_that_is_being_written_is_in_use_and_later_not_empty(tmp_path: Path) -> None:
+    with FileSink(tmp_path / "t", build_manifest(), build_clock()):
+        with pytest.raises(FolderInUse, match="Another process is writing"):
+            check_folder(tmp_path / "t")
+        with pytest.raises(FolderInUse):  # looking did not take the lock away
+            check_folder(tmp_path / "t")
+    with pytest.raises(WrongInput, match="not empty"):
+        check_folder(tmp_path / "t")
+
+
+def test_a_second_ask_into_the_folder_of_one_that_runs_is_exit_75(
+    image: Path, tmp_path: Path, run_here: Callable[..., Done]
+) -> None:
+    with StubServer(faults=[Fault.HANG]) as stub:
+        asked = ("ask", image, "q", "--model", stub.model_argument, "--tools", "none", "--out")
+        running = start_cli(*asked, tmp_path / "d" / "image")
+        until = time.monotonic() + 60
+        while not stub.hits and time.monotonic() < until:
+            time.sleep(0.05)
+        before = sorted((tmp_path / "d").rglob("*"))
+        second = run_here(*asked, tmp_path / "d" / "image")
+        demo = run_here("demo", "--out", tmp_path / "d")  # whose trace would be the folder image/ in it
+        assert sorted((tmp_path / "d").rglob("*")) == before
+        running.kill()
+        running.communicate(timeout=60)
+    for done in (second, demo):
+        assert done.returncode == 75, done.stderr
+        assert "Another process is writing to" in done.stderr
+        assert done.stderr.count("\n") == 1
+    assert stub.hits == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"question": "Is there a polyp?"}, ["the question was 'q', not 'Is there a polyp?'"]),
+        ({"options": ("a", "b")}, ["the options were [], not ['a', 'b']"]),
+        ({"media": ["other"]}, ["the picture S1 was another one"]),
+        ({"media": ["image", "image"]}, ["the pictures were 1, not 2"]),
+        ({"media": ["other"], "question": "p"}, ["the question was 'q', not 'p'", "the picture S1 was another one"]),
+    ],
+)
+def test_a_recording_answers_for_its_own_case_only(
+    recorded: Path,
+    image: Path,
+    tmp_path: Path,
+    changed: dict[str, Any],
+    words: list[str],
+    run_here: Callable[..., Done],
+) -> None:
+    with Image.open(image) as picture:
+        picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(tmp_path / "other.png")
+    places = {"image": image, "other": tmp_path / "other.png"}
+    first, *more = (places[name] for name in changed.get("media", ["image"]))
+    flags = [*(("--media", place) for place in more), *(("--option", text) for text in changed.get("options", ()))]
+    done = run_here(
+        "ask", first, changed.get("question", "q"), *(part for flag in flags for part in flag),
+        "--model", f"replay:{recorded}", "--segmenter", "classical", "--out", tmp_path / "t",
+    )  # fmt: skip
+    for said in words:
+        assert_refused(done, said)
+    assert ("; " in done.stderr) is (len(words) > 1)
+    assert not (tmp_path / "t").exists()
+
+
+def test_a_copy_of_the_picture_is_the_same_case(recorded: Path, image: Path, tmp_path: Path) -> None:
+    with Image.open(image) as picture:
+        picture.save(tmp_path / "copy.bmp")
+    settings = AskSettings(segmenter="classical")
+    found = ask(tmp_path / "copy.bmp", "q", model=f"replay:{recorded}", out=tmp_path / "t", settings=settings)
+    assert found.answer == "mask"
 
 
 def test_ctrl_c_says_one_line(image: Path, tmp_path: Path) -> None:

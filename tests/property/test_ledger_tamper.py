@@ -18,7 +18,8 @@ from ophiscope.ledger.verify import Verdict, verify
 Files = dict[str, bytes]
 TURNS = 8
 POSITIONS = 20
-"""Of the 1,000 of the full count."""
+ALL_POSITIONS = 1000
+"""Of each class, by `make soak`; `make test` tries the share above."""
 EVENTS = "trace.jsonl"
 
 
@@ -96,6 +97,7 @@ def rechain(lines: list[bytes], *, seal: bool) -> list[bytes]:
 
 Tampered = tuple[Files, set[str]]
 """The files, and the places of which the first problem must name one."""
+Tamper = Callable[[Files, Files, random.Random], Tampered]
 
 
 def edit(files: Files, _: Files, rng: random.Random) -> Tampered:
@@ -199,7 +201,7 @@ def rewrite_and_rechain(files: Files, _: Files, rng: random.Random) -> Tampered:
     return with_lines(files, rechain(lines, seal=False)), {f"event {index}" for index in range(len(lines) + 1)}
 
 
-TAMPERINGS: list[Callable[[Files, Files, random.Random], Tampered]] = [
+TAMPERINGS: list[Tamper] = [
     edit,
     edit_meaning,
     delete,
@@ -218,25 +220,48 @@ TAMPERINGS: list[Callable[[Files, Files, random.Random], Tampered]] = [
 ]
 
 
-@pytest.mark.parametrize("tamper", TAMPERINGS, ids=lambda tamper: tamper.__name__)
-def test_tampering_is_found_at_its_place(
-    tamper: Callable[[Files, Files, random.Random], Tampered], honest: Files, other: Files, tmp_path: Path
-) -> None:
+each_class = pytest.mark.parametrize("tamper", TAMPERINGS, ids=lambda tamper: tamper.__name__)
+
+
+def assert_found(tamper: Tamper, honest: Files, other: Files, folder: Path, *, positions: int) -> None:
     rng = random.Random(tamper.__name__)
-    for _ in range(POSITIONS):
+    for _ in range(positions):
         files, places = tamper(honest, other, rng)
         assert files != honest
-        verdict = judge(tmp_path / "t", files)
+        verdict = judge(folder, files)
         assert not verdict.intact
         assert verdict.problems[0].where in places, verdict.problems
 
 
+@each_class
+def test_tampering_is_found_at_its_place(tamper: Tamper, honest: Files, other: Files, tmp_path: Path) -> None:
+    assert_found(tamper, honest, other, tmp_path / "t", positions=POSITIONS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@each_class
+def test_a_thousand_positions_of_each_class(tamper: Tamper, honest: Files, other: Files, tmp_path: Path) -> None:
+    assert_found(tamper, honest, other, tmp_path / "t", positions=ALL_POSITIONS)
+
+
 def test_a_cut_tail_is_intact_but_not_complete(honest: Files, tmp_path: Path) -> None:
+    assert_cuts_are_told(honest, tmp_path / "t", positions=POSITIONS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+def test_a_thousand_cut_tails(honest: Files, tmp_path: Path) -> None:
+    assert_cuts_are_told(honest, tmp_path / "t", positions=ALL_POSITIONS)
+
+
+def assert_cuts_are_told(honest: Files, folder: Path, *, positions: int) -> None:
     rng = random.Random(5)
     content = honest[EVENTS]
     ends = [index + 1 for index, byte in enumerate(content[:-1]) if byte == 10]
-    for cut in [*rng.sample(ends, POSITIONS), *rng.sample(range(len(content)), POSITIONS), 0, len(content) - 1]:
-        verdict = judge(tmp_path / "t", {**honest, EVENTS: content[:cut]})
+    between = rng.sample(ends, min(positions, len(ends)))
+    for cut in [*between, *rng.sample(range(len(content)), positions), 0, len(content) - 1]:
+        verdict = judge(folder, {**honest, EVENTS: content[:cut]})
         assert verdict.intact, verdict.problems
         assert not verdict.complete
         assert verdict.torn_tail is (cut not in (0, *ends))

@@ -36,6 +36,7 @@ from ophiscope.core.study import Study
 from ophiscope.core.trace import EgressEvent, StopReason
 from ophiscope.core.view import Picture, View
 from ophiscope.errors import WrongInput
+from ophiscope.media.study import read_study
 from ophiscope.models.scripted import SCRIPTED_CARD, ScriptedModel
 from ophiscope.protocol.coords import PROFILES, parse_profile
 from ophiscope.tools.measure import Measure
@@ -269,8 +270,8 @@ def test_the_library_function_answers_like_the_command(tmp_path: Path) -> None:
     pixels = np.full((64, 80, 3), 40, np.uint8)
     pixels[10:40, 20:60] = 220
     Image.fromarray(pixels).save(tmp_path / "a.png")
-    sink_case = Case((build_colour_study(),), "q")
-    recorded = play([ZOOM, "<answer>B</answer>"], replace(sink_case, options=("yes", "no")))
+    studies = tuple(read_study(tmp_path / "a.png", study=name) for name in ("S1", "S2"))
+    recorded = play([ZOOM, "<answer>B</answer>"], Case(studies, "Which?", ("yes", "no")))
     folder = tmp_path / "trace"
     _save(recorded.trace, folder)
     result = ask(

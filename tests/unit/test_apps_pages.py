@@ -84,6 +84,16 @@ def test_no_text_of_a_trace_becomes_markup(payload: str, plain_tags: dict[str, i
     assert set(page.tags) <= set(plain_tags)
 
 
+def test_no_text_of_a_trace_steers_what_shows_the_page() -> None:
+    unsafe = [chr(code) for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\t"]
+    unsafe += [*"\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u2028\u2029\ufeff"]
+    text = render_report(_record(f"<b>x</b> {''.join(unsafe)}[2J\tthen\nlast"), HOLDS)
+    assert [letter for letter in text if letter in unsafe] == []
+    # what was there is seen to have been there; lines, tabs and the words stay, and are escaped once
+    assert f"Is &lt;b&gt;x&lt;/b&gt; {'?' * len(unsafe)}[2J\tthen\nlast here?" in text
+    assert "&amp;lt;" not in text
+
+
 def test_a_page_says_when_its_trace_does_not_hold() -> None:
     from ophiscope.ledger.chain import Problem
 

@@ -19,6 +19,7 @@ from ophiscope.agent.assemble import (
     build_segmenter,
     build_setup,
     check_egress,
+    check_recording,
 )
 from ophiscope.agent.drivers import Job, run_episode
 from ophiscope.agent.limits import Limits
@@ -32,6 +33,7 @@ from ophiscope.core.result import Result, ResultKind
 from ophiscope.core.study import Study
 from ophiscope.core.trace import StopReason
 from ophiscope.errors import CheckFailed, DiskFailed, WrongInput
+from ophiscope.ledger.disk import check_not_held
 from ophiscope.ledger.sink import FileSink
 from ophiscope.media.png import encode_mask_png
 from ophiscope.media.study import read_study
@@ -167,7 +169,8 @@ def ask(
         The answer with its evidence. A model or tool that failed is told by ``outcome.stop``, not raised.
 
     Raises:
-        WrongInput: If a file, the question, an option, the model or the folder cannot be used.
+        WrongInput: If a file, the question, an option, the model or the folder cannot be used, or a recording is of
+            another case.
         FolderInUse: If another process holds the folder.
         DiskFailed: If the trace cannot be started.
     """
@@ -206,6 +209,7 @@ def _ask(case: Case, model_spec: str, out: str | os.PathLike[str] | None, settin
     check_folder(folder)
     model = build_model(model_spec, coords=settings.coords, offline=settings.offline)
     _check_coords(model.card)
+    check_recording(case, model)
     options = SetupOptions(tools=settings.tools, limits=settings.limits)
     setup = build_setup(case, model, None, options)
     if _NEEDS_SEGMENTER & {tool.name for tool in setup.tools}:
@@ -220,11 +224,14 @@ def check_folder(folder: Path) -> None:
     """Refuse a folder that cannot become a trace before a model is loaded; the sink checks again, under a lock.
 
     Raises:
+        FolderInUse: If another process is writing its trace there.
         WrongInput: If it is a file, is not empty, or may not be looked into.
     """
     try:
         kind = "a file" if folder.exists() and not folder.is_dir() else None
-        kind = "not empty" if kind is None and folder.is_dir() and any(folder.iterdir()) else kind
+        if kind is None and folder.is_dir() and any(folder.iterdir()):
+            check_not_held(folder)  # a trace that is still being written is in use; that it holds something is no news
+            kind = "not empty"
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not a usable path"
         raise WrongInput(f"The trace folder {folder} cannot be used ({reason}); give another with --out.") from error

@@ -14,6 +14,7 @@ import ophiscope
 from ophiscope.agent.limits import Limits
 from ophiscope.agent.prompt import Prompt, read_prompt
 from ophiscope.agent.setup import Setup
+from ophiscope.agent.values import clean_text
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, FinishReason, ModelCard, Reply
 from ophiscope.core.framing import ViewPolicy
@@ -35,6 +36,7 @@ __all__ = [
     "build_segmenter",
     "build_setup",
     "check_egress",
+    "check_recording",
     "parse_card",
     "parse_recorded_replies",
 ]
@@ -80,7 +82,9 @@ def _build_server(spec: str, coords: str | None, offline: bool) -> ChatModel:
 def _build_replay(folder: Path, coords: str | None) -> ChatModel:
     trace = read_trace(folder)
     card = parse_card(trace.manifest)
-    return ReplayModel(parse_recorded_replies(trace.replies), replace(card, coords=coords or card.coords))
+    replies = parse_recorded_replies(trace.replies)
+    # a trace that was killed before its first event holds no reply that could be about another case
+    return ReplayModel(replies, replace(card, coords=coords or card.coords), trace.opened if trace.events else None)
 
 
 @lru_cache(maxsize=2)
@@ -187,6 +191,33 @@ def check_egress(case: Case, setup: Setup, *, allowed: bool) -> None:
         raise WrongInput(
             f"{', '.join(dicom)} comes from DICOM, and the model is on {setup.egress_host}, another machine; "
             "add --allow-egress if its pictures may be sent there, or use a model on this machine."
+        )
+
+
+def check_recording(case: Case, model: ChatModel) -> None:
+    """Refuse to let a recording answer for another case than its own; any other model may be asked anything.
+
+    Raises:
+        WrongInput: If the question, the options or the pictures are not those of the recording.
+    """
+    recorded = model.opened if isinstance(model, ReplayModel) else None
+    if recorded is None:
+        return
+    question, options = clean_text(case.question), tuple(clean_text(option) for option in case.options)
+    roots = [study.header.root for study in case.studies]
+    differences = []
+    if question != recorded.question:
+        differences.append(f"the question was {recorded.question!r}, not {question!r}")
+    if options != recorded.options:
+        differences.append(f"the options were {list(recorded.options)}, not {list(options)}")
+    if len(roots) != len(recorded.studies):
+        differences.append(f"the pictures were {len(recorded.studies)}, not {len(roots)}")
+    elif others := [study.study for study, root in zip(recorded.studies, roots, strict=True) if study.root != root]:
+        differences.append(f"the picture {', '.join(others)} was another one")
+    if differences:
+        raise WrongInput(
+            f"The recording is of another case: {'; '.join(differences)}. "
+            "Ask just what was recorded, or choose another --model."
         )
 
 

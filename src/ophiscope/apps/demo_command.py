@@ -86,6 +86,7 @@ def _hold_to_account(result: AskResult, page: Path) -> _Held:
 def _choose_folder(out: Path | None) -> Path:
     """``out``, else ``./demo``, else ``./demo-2``, ...: never a folder that holds something."""
     if out is not None:
+        check_folder(out / "image")  # first: a demo that still runs holds the trace in it
         check_folder(out)
         return out
     for number in range(1, _TRIES):

@@ -1,7 +1,7 @@
 """One self-contained page about a trace: what was asked, what was looked at, what was found, and whether it holds.
 
-The page runs no script and loads nothing (its policy forbids both). Everything in it comes from the trace and goes
-through autoescaping.
+The page runs no script and loads nothing (its policy forbids both). Everything in it comes from the trace, is made
+unable to steer a terminal or the direction of the text, and goes through autoescaping.
 """
 
 import base64
@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
 from ophiscope.agent.values import render_options
-from ophiscope.apps.terminal import DISCLAIMER
+from ophiscope.apps.terminal import DISCLAIMER, replace_unsafe
 from ophiscope.core.action import Answer, Call
 from ophiscope.core.evidence import Evidence
 from ophiscope.core.study import StudyHeader
@@ -98,7 +98,9 @@ def render_report(trace: Trace, verdict: Verdict) -> str:
         CheckFailed: If the episode has no first event.
     """
     opened = trace.opened
-    environment = Environment(autoescape=select_autoescape(default=True), undefined=StrictUndefined)
+    environment = Environment(
+        autoescape=select_autoescape(default=True), undefined=StrictUndefined, finalize=_replace_controls
+    )
     template = environment.from_string((files("ophiscope.apps") / "report.html").read_text("utf-8"))
     evidence = trace.evidence
     answer = trace.answer
@@ -120,6 +122,14 @@ def render_report(trace: Trace, verdict: Verdict) -> str:
         manifest=sorted(_flatten("", trace.manifest.model_dump(mode="json"))),
         disclaimer=DISCLAIMER,
     )
+
+
+def _replace_controls(value: Any) -> Any:
+    """What the template puts in, before it is escaped: text keeps its lines and tabs and no other control."""
+    if not isinstance(value, str):
+        return value
+    plain = replace_unsafe(value, keep="\n\t")
+    return Markup(plain) if isinstance(value, Markup) else plain
 
 
 def _link_citations(text: str, cited: Sequence[str]) -> Markup:

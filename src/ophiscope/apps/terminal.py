@@ -9,17 +9,23 @@ from typing import Any
 
 from ophiscope.errors import DiskFailed
 
-__all__ = ["DISCLAIMER", "print_error", "print_json", "print_lines", "render_plain"]
+__all__ = ["DISCLAIMER", "print_error", "print_json", "print_lines", "render_plain", "replace_unsafe"]
 
 DISCLAIMER = "Research use only; not for diagnosis."
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Control, format (bidirectional overrides too), surrogate, private and unassigned characters, line separators."""
 
 
+def replace_unsafe(text: str, *, keep: str = "") -> str:
+    """``text`` with a ``?`` for each control, format or otherwise invisible character that is not in ``keep``."""
+    if text.isprintable():  # most text is, and a data URI of megabytes is seen at once
+        return text
+    return "".join("?" if unicodedata.category(letter) in _UNSAFE and letter not in keep else letter for letter in text)
+
+
 def render_plain(text: str) -> str:
     """``text`` as one printable line: escape sequences, line ends and invisible characters become spaces or ``?``."""
-    flat = " ".join(text.split())
-    return "".join("?" if unicodedata.category(letter) in _UNSAFE else letter for letter in flat)
+    return replace_unsafe(" ".join(text.split()))
 
 
 def print_lines(*lines: str) -> None:

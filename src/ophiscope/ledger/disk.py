@@ -17,6 +17,7 @@ from ophiscope.errors import DiskFailed, FolderInUse, WrongInput
 __all__ = [
     "PARTIAL",
     "append_bytes",
+    "check_not_held",
     "claim_folder",
     "clear_folder",
     "close_handle",
@@ -76,7 +77,7 @@ def claim_folder(folder: Path) -> int:
         raise
     try:
         with guard(f"lock the trace folder {folder}"):
-            _lock(handle, folder)
+            _lock(handle, folder, fcntl.LOCK_EX)
             names = sorted(os.listdir(handle))
     except BaseException:
         os.close(handle)
@@ -87,9 +88,26 @@ def claim_folder(folder: Path) -> int:
     return handle
 
 
-def _lock(handle: int, folder: Path) -> None:
+def check_not_held(folder: Path) -> None:
+    """Refuse a folder that a writer holds; nothing is claimed.
+
+    While it looks, a writer that tries to claim the folder would be refused, so look only at a folder that nobody could
+    claim any more, because it holds something.
+
+    Raises:
+        FolderInUse: If another process holds the folder.
+        OSError: If it cannot be opened.
+    """
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(handle, folder, fcntl.LOCK_SH)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, folder: Path, kind: int) -> None:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         raise FolderInUse(f"Another process is writing to {folder}; wait for it or give another folder.") from None
     except OSError as error:

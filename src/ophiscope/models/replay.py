@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from ophiscope.core.chat import ModelCard, Reply, Request
+from ophiscope.core.trace import OpenedEvent
 from ophiscope.errors import ModelFailed
 from ophiscope.models.batch import collect_replies
 
@@ -18,17 +19,24 @@ class ReplayModel:
     Args:
         replies: In the order of the trace, with all that was recorded of them.
         card: The card of the recorded model.
+        opened: The recorded case, where whoever assembles an episode is to check that it is the same one.
     """
 
-    def __init__(self, replies: Sequence[Reply], card: ModelCard) -> None:
+    def __init__(self, replies: Sequence[Reply], card: ModelCard, opened: OpenedEvent | None = None) -> None:
         self._replies = tuple(replies)
         self._card = card
+        self._opened = opened
         self._given: dict[str, int] = {}
 
     @property
     def card(self) -> ModelCard:
         """The card of the recorded model."""
         return self._card
+
+    @property
+    def opened(self) -> OpenedEvent | None:
+        """The case that the replies are about, where it is known."""
+        return self._opened
 
     def sample(self, requests: Sequence[Request]) -> list[Reply]:
         """The next recorded reply of each request's session.
