@@ -30,6 +30,8 @@ __all__ = [
 
 _OPEN, _CLOSE = "<!-- tables -->", "<!-- end of tables -->"
 _ARM_NAMES = {"tools": "all tools", "none": "no tools", "wide": "no tools, wide overview"}
+_BY_QUESTION = ("plain", "real", "mosaic", "choice", "named")
+"""Sets whose questions differ in more than their needle."""
 _POLICY_ARMS = {"oracle_calls": "oracle calls", "random_places": "random zoom"}
 
 
@@ -94,7 +96,7 @@ def render_use(report: EvalReport) -> str:
     return _render_table(["set", *(column.head for column in _USE)], rows)
 
 
-def render_groups(report: EvalReport, *, sets: Sequence[str] = ("plain", "real", "mosaic")) -> str:
+def render_groups(report: EvalReport, *, sets: Sequence[str] = _BY_QUESTION) -> str:
     """Accuracy of each family of questions, and the mean Dice of marked outlines."""
     rows = [
         [name, group, render_rate(rate), f"{summary.scores[group]:.3f}" if group in summary.scores else "–"]
