@@ -1,6 +1,5 @@
 """Trajectories as examples: what the loss covers, which tokens are coordinates, whose pictures are whose."""
 
-import json
 import re
 from dataclasses import replace
 from functools import lru_cache
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ophiscope.core.action import Call
 from ophiscope.core.message import ImagePart, Message, Role
 from ophiscope.models.local.packing import pack_views
 from ophiscope.models.local.tokens import TextCodec, load_codec
@@ -70,12 +70,10 @@ def test_coordinates_are_the_points_of_thoughts_and_the_boxes_of_calls(
     marked = [int(index) - zero for index in example.token_ids_T[example.coordinate_T & number]]
     wanted = []
     for message in messages:
-        if message.role is Role.ASSISTANT and "<tool_call>" in message.text:
-            thought, call_text = message.text.split("<tool_call>")
-            call = json.loads(call_text.split("</tool_call>")[0])
-            assert parse_reply(message.text)
-            wanted += [int(number) for pair in re.findall(r"\[(\d+), (\d+)\]", thought) for number in pair]
-            wanted += call["arguments"].get("box", [])
+        if message.role is Role.ASSISTANT:
+            said = parse_reply(message.text)
+            wanted += [int(number) for pair in re.findall(r"\[(\d+), (\d+)\]", said.think) for number in pair]
+            wanted += said.arguments.get("box", []) if isinstance(said, Call) else []
     assert marked == wanted
     assert not (example.coordinate_T & ~example.loss_T).any()
     separators = set(example.token_ids_T[example.coordinate_T & ~number].tolist())
