@@ -186,11 +186,13 @@ def test_a_certificate_can_be_resumed(tmp_path: Path) -> None:
     assert "| W | 1 | 54 | 6 |" in render_certificates([first])
 
 
-def test_the_overview_network_reads_picture_and_question() -> None:
-    net = OverviewNet().eval()
+def test_the_overview_network_reads_picture_question_and_what_is_open() -> None:
+    net = OverviewNet(2).eval()
     words = torch.from_numpy(np.stack([compute_words(draw_phantom(seed, "W", whole=False).ask) for seed in (1, 2)]))
     pictures = torch.randint(0, 256, (2, 96, 112), dtype=torch.uint8)
-    logits = net(pictures, words)
+    shown = torch.tensor([0, 1])
+    logits = net(pictures, words, shown)
     assert logits.shape == (2, len(ANSWERS))
-    assert not torch.equal(net(255 - pictures, words), logits)
-    assert not torch.equal(net(pictures, 1 - words), logits)
+    assert not torch.equal(net(255 - pictures, words, shown), logits)
+    assert not torch.equal(net(pictures, 1 - words, shown), logits)
+    assert not torch.equal(net(pictures, words, 1 - shown), logits)

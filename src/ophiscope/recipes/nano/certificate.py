@@ -5,8 +5,9 @@ Run: ``python -m ophiscope.recipes.nano.certificate --out runs/nano/certificate 
 (a) A supervised network sees the overview and the question and is told the answer; (b) another sees the question alone.
 Both are held against constants: the best answer to the words, and the best answer to the words and to what the overview
 shows openly (how many lesions, and in which quarters: of two candidates in two quarters, "where is the striped one" is
-right half the time without a look). (c) With ``--fineness`` the hidden structure grows until the overview shows it, so
-that a network that finds nothing at 1 is seen to find it when there is something to be found.
+right half the time without a look). The first network is told what is open, so that it searches for what is hidden
+instead of learning to count. (c) With ``--fineness`` the hidden structure grows until the overview shows it, so that a
+network that finds nothing at 1 is seen to find it when there is something to be found.
 
 Drawn samples are kept under ``--out``, and a run that was stopped goes on. A report is written for each kind and step.
 """
@@ -95,6 +96,11 @@ class Samples(NamedTuple):
     """Which questions are the same to a reader who sees nothing."""
     open_N: NDArray[np.uint32]
     """Which are the same to one who sees what the overview shows openly."""
+
+    @property
+    def shown_N(self) -> NDArray[np.int64]:
+        """``open_N`` as places in the list of what occurs."""
+        return np.unique(self.open_N, return_inverse=True)[1].astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +198,9 @@ def _hash(parts: Sequence[str]) -> int:
 
 
 class OverviewNet(nn.Module):
-    """Overview and question to answer: convolutions, and an attention over places that the question directs."""
+    """Overview, question and what is open to answer: convolutions, and attention that the latter two direct."""
 
-    def __init__(self, *, width: int = 24, inner: int = 64) -> None:
+    def __init__(self, shown: int, *, width: int = 24, inner: int = 64) -> None:
         super().__init__()
         wide = 4 * width
         steps = ((1, width, 2), (width, width, 1), (width, 2 * width, 2), (2 * width, wide, 2), (wide, wide, 2))
@@ -206,14 +212,15 @@ class OverviewNet(nn.Module):
         self.look = nn.Sequential(*layers).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.place = nn.Parameter(torch.zeros(1, wide, _CANVAS_HW[0] // 16, _CANVAS_HW[1] // 16))
         self.read = nn.Sequential(nn.Linear(_WORDS, inner), nn.ReLU())
+        self.told = nn.Embedding(shown, inner)
         self.query, self.key = nn.Linear(inner, inner), nn.Linear(wide, inner)
         self.answer = nn.Sequential(nn.Linear(2 * wide + inner, 128), nn.ReLU(), nn.Linear(128, len(ANSWERS)))
 
-    def forward(self, pictures_B_H_W: Tensor, words_B_F: Tensor) -> Tensor:
-        """Logits ``(B, answers)`` of uint8 pictures and words."""
+    def forward(self, pictures_B_H_W: Tensor, words_B_F: Tensor, shown_B: Tensor) -> Tensor:
+        """Logits ``(B, answers)`` of uint8 pictures, words, and places in the list of what can be shown openly."""
         seen = self.look(pictures_B_H_W[:, None].float() / 127.5 - 1.0)
         seen_B_P_C = (seen + self.place).flatten(2).transpose(1, 2)
-        asked = self.read(words_B_F.float())
+        asked = self.read(words_B_F.float()) + self.told(shown_B)
         scores = (self.key(seen_B_P_C) @ self.query(asked)[:, :, None]).squeeze(2) / 8.0
         found = (scores.softmax(1)[:, :, None] * seen_B_P_C).sum(1)
         logits: Tensor = self.answer(torch.cat((found, seen_B_P_C.mean(1), asked), 1))
@@ -227,8 +234,8 @@ class QuestionNet(nn.Module):
         super().__init__()
         self.answer = nn.Sequential(nn.Linear(_WORDS, 128), nn.ReLU(), nn.Linear(128, len(ANSWERS)))
 
-    def forward(self, pictures_B_H_W: Tensor, words_B_F: Tensor) -> Tensor:
-        """Logits ``(B, answers)``; the pictures are not looked at."""
+    def forward(self, pictures_B_H_W: Tensor, words_B_F: Tensor, shown_B: Tensor) -> Tensor:
+        """Logits ``(B, answers)``; the pictures are not looked at, nor what is open in them."""
         logits: Tensor = self.answer(words_B_F.float())
         return logits
 
@@ -236,11 +243,12 @@ class QuestionNet(nn.Module):
 def certify(folder: Path, kind: Kind, n: int, *, fineness: float = 1.0, epochs: int = 3) -> CertificateReport:
     """Draw, train both networks, and compare them with the constants on the last tenth of the samples."""
     samples = draw_samples(folder, kind, n, fineness=fineness)
+    shown = int(samples.shown_N.max()) + 1
     cut = n - max(1, round(n * _HELD_OUT))
     test = range(cut, n)
     right = {
         name: _test(_train(folder / f"{name}.{n}.pt", net, samples, cut=cut, epochs=epochs), samples, test)
-        for name, net in (("question", QuestionNet()), ("overview", OverviewNet()))
+        for name, net in (("question", QuestionNet()), ("overview", OverviewNet(shown)))
     }
     constant = _test_constant(samples.asked_N, samples.answers_N, cut)
     open_constant = _test_constant(samples.open_N, samples.answers_N, cut)
@@ -268,7 +276,7 @@ def _train(path: Path, net: nn.Module, samples: Samples, *, cut: int, epochs: in
     """Train on the samples before ``cut``; after each epoch the state is kept, from which a later call goes on."""
     torch.manual_seed(0)
     for module in net.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
+        if isinstance(module, nn.Conv2d | nn.Linear | nn.Embedding):
             module.reset_parameters()
     steps = epochs * -(-cut // _BATCH)
     optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=0.02)
@@ -293,17 +301,20 @@ def _train(path: Path, net: nn.Module, samples: Samples, *, cut: int, epochs: in
 class _Batch(NamedTuple):
     pictures: Tensor
     words: Tensor
+    shown: Tensor
     answers: Tensor
 
 
 def _list_batches(
     samples: Samples, order: NDArray[np.int64], *, after: torch.optim.lr_scheduler.LRScheduler | None = None
 ) -> Iterator[_Batch]:
+    shown_N = samples.shown_N
     for first in range(0, len(order), _BATCH):
         index = np.sort(order[first : first + _BATCH])
         yield _Batch(
             torch.from_numpy(samples.pictures_N_H_W[index]),
             torch.from_numpy(samples.words_N_F[index]),
+            torch.from_numpy(shown_N[index]),
             torch.from_numpy(samples.answers_N[index].astype(np.int64)),
         )
         if after is not None:
@@ -311,7 +322,7 @@ def _list_batches(
 
 
 def _step(net: nn.Module, optimizer: torch.optim.Optimizer, batch: _Batch) -> float:
-    loss = nn.functional.cross_entropy(net(batch.pictures, batch.words), batch.answers)
+    loss = nn.functional.cross_entropy(net(batch.pictures, batch.words, batch.shown), batch.answers)
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.step()
@@ -321,7 +332,7 @@ def _step(net: nn.Module, optimizer: torch.optim.Optimizer, batch: _Batch) -> fl
 def _test(net: nn.Module, samples: Samples, test: range) -> NDArray[np.float64]:
     with torch.inference_mode():
         hits = [
-            (net(batch.pictures, batch.words).argmax(1) == batch.answers).numpy()
+            (net(batch.pictures, batch.words, batch.shown).argmax(1) == batch.answers).numpy()
             for batch in _list_batches(samples, np.asarray(test))
         ]
     return np.concatenate(hits).astype(np.float64)

@@ -1,7 +1,7 @@
 """An endless stream of training batches, made in worker processes while the model trains."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -42,11 +42,17 @@ _STRANGE, _STRANGE_SHARE = ("L1", "L3"), 0.25
 _POOL = 6
 """Batches whose examples are sorted by length together."""
 _REAL = ("real", "mosaic")
-_PACKED = (*_REAL, "tile", "named")
+_PACKED = (*_REAL, "tile", "named", "boxed")
 """Kinds that need the pack."""
 _FRESH = 0.3
 """Share of real trajectories that are written anew (the segmenter is slow); the others are used again."""
 _KEPT_LEAST = 60
+_RARE: Mapping[Kind, tuple[tuple[Kind, ...], Callable[[Task], bool]]] = {
+    "share": (("plain", "real"), lambda task: task.key.group.endswith("share")),
+    "boxed": (("real",), lambda task: task.key.group.endswith("box")),
+    "counted": (("L1", "W"), lambda task: task.key.text.isdigit()),
+}
+"""What is rare in other kinds, in turn, but hard to learn: a number to be copied, a box by eye, calcifications."""
 
 
 class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
@@ -125,21 +131,23 @@ def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
 
 
 def _draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
+    if kind in _RARE:
+        return _draw_rare(seed, kind, pictures)
     if kind == "mark" or kind in _PACKED:
         return draw_real_task(seed, kind, pictures)
-    if kind == "share":
-        return _draw_share(seed, pictures)
     if kind == "choice":
         return draw_phantom_task(find_choice_seed(seed), "plain")
     strange = kind in _STRANGE and np.random.default_rng([seed, 31]).uniform() < _STRANGE_SHARE
     return draw_phantom_task(seed, kind, domain=UNFAMILIAR if strange else IN_DOMAIN)
 
 
-def _draw_share(seed: int, pictures: Sequence[RealPicture]) -> Task:
-    """How large something is, of a phantom or a real picture: rare in their kinds, and to copy a number is hard."""
-    kind = "real" if pictures and seed % 2 else "plain"
-    tasks = (_draw_task(seed + turn * APART, kind, pictures) for turn in itertools.count(1))
-    return next(task for task in tasks if task.key.group.endswith("share"))
+def _draw_rare(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:
+    others, is_wanted = _RARE[kind]
+    others = tuple(other for other in others if pictures or other not in _PACKED)
+    other = others[seed % len(others)]
+    return next(
+        task for turn in itertools.count(1) if is_wanted(task := _draw_task(seed + turn * APART, other, pictures))
+    )
 
 
 def encode_task(

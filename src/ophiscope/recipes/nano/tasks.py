@@ -59,17 +59,19 @@ CARD = ModelCard(
 Kind = str
 """A key of :data:`MIXTURE`."""
 MIXTURE: Mapping[Kind, float] = {
-    "plain": 0.07,
-    "L1": 0.18,
-    "L2": 0.07,
-    "L3": 0.21,
-    "W": 0.11,
-    "real": 0.08,
-    "mosaic": 0.06,
-    "tile": 0.04,
-    "share": 0.04,
-    "choice": 0.06,
-    "named": 0.07,
+    "plain": 0.09,
+    "L1": 0.14,
+    "L2": 0.06,
+    "L3": 0.14,
+    "W": 0.12,
+    "counted": 0.15,
+    "real": 0.09,
+    "boxed": 0.04,
+    "mosaic": 0.05,
+    "tile": 0.01,
+    "share": 0.03,
+    "choice": 0.05,
+    "named": 0.02,
     "mark": 0.01,
 }
 AIMING: Mapping[Kind, float] = {"plain": 0.35, "mark": 0.1, "L1": 0.35, "L2": 0.1, "L3": 0.1}
