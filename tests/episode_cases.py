@@ -23,7 +23,7 @@ from ophiscope.ledger.verify import verify
 from ophiscope.media.sources import build_array_study
 from ophiscope.models.scripted import ScriptedModel
 from ophiscope.protocol.grammar import render_call
-from ophiscope.tools.segmenters.segmenter import Prediction, Segmenter
+from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Segmenter, Sight
 
 
 class BrightSegmenter:
@@ -32,6 +32,7 @@ class BrightSegmenter:
     name = "bright"
     weights_sha256: str | None = None
     targets: tuple[str, ...] | None = ("square",)
+    sight: Sight = NEAR
 
     def predict(
         self,

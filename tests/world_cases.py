@@ -21,7 +21,7 @@ from ophiscope.core.window import Window
 from ophiscope.media.render import render_picture
 from ophiscope.protocol.coords import PROFILES
 from ophiscope.tools.build import build_tools
-from ophiscope.tools.segmenters.segmenter import Prediction
+from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
 from ophiscope.train.collect import collect_episode
 from ophiscope.worlds.asks import Posed, pose_question
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
@@ -44,6 +44,7 @@ class EllipseSegmenter:
     name = "ellipse"
     weights_sha256: str | None = None
     targets: tuple[str, ...] | None = None
+    sight: Sight = NEAR
 
     def predict(
         self,

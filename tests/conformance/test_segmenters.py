@@ -1,6 +1,7 @@
 """What every segmenter keeps to: one suite over all of them, learned or not."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,16 @@ def build_random_nano() -> Segmenter:
     return Nano(NanoSeg(NanoSegNet(), weights_sha256="0" * 64))
 
 
+def build_random_sam2() -> Segmenter:
+    """SAM 2 with few layers and random weights, from a checkpoint."""
+    pytest.importorskip("transformers")
+    from sam2_checkpoints import build_small_config, write_random_sam2
+
+    with tempfile.TemporaryDirectory() as folder:
+        write_random_sam2(Path(folder), build_small_config())
+        return build_segmenter(f"sam2:{folder}")
+
+
 def build_named(name: str) -> Callable[[], Segmenter]:
     def build() -> Segmenter:
         pytest.importorskip("torch" if name == "nano-seg" else "skimage")
@@ -39,8 +50,8 @@ def build_named(name: str) -> Callable[[], Segmenter]:
 
 @pytest.fixture(
     scope="module",
-    params=[build_named("classical"), build_named("nano-seg"), build_random_nano],
-    ids=["classical", "nano-seg", "nano-seg-random"],
+    params=[build_named("classical"), build_named("nano-seg"), build_random_nano, build_random_sam2],
+    ids=["classical", "nano-seg", "nano-seg-random", "sam2-random"],
 )
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
     build: Callable[[], Segmenter] = request.param

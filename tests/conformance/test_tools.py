@@ -23,7 +23,7 @@ from ophiscope.protocol.observation import render_observation
 from ophiscope.tools.arguments import render_schema
 from ophiscope.tools.build import TOOLS
 from ophiscope.tools.dispatch import dispatch
-from ophiscope.tools.segmenters.segmenter import Prediction
+from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
 from ophiscope.tools.tool import Look, Observation, Tool
 
 POLICY = ViewPolicy(16, 160 * 160, 96 * 96)
@@ -46,6 +46,7 @@ class Bright:
     name: str = "bright"
     weights_sha256: str | None = None
     targets: tuple[str, ...] | None = ("disc",)
+    sight: Sight = NEAR
 
     def predict(
         self,

@@ -19,7 +19,7 @@ from ophiscope.protocol.coords import PROFILES
 from ophiscope.protocol.observation import render_observation
 from ophiscope.tools.build import TOOLS
 from ophiscope.tools.dispatch import compute_call_key, dispatch
-from ophiscope.tools.segmenters.segmenter import Prediction
+from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
 from ophiscope.tools.segmenters.vocabulary import resolve_target
 from ophiscope.tools.tool import Look
 
@@ -58,6 +58,7 @@ class Bright:
     name = "bright"
     weights_sha256: str | None = None
     targets: tuple[str, ...] | None = ("spot",)
+    sight: Sight = NEAR
 
     def predict(
         self,

@@ -17,7 +17,7 @@ from ophiscope.media.root import ArraySource
 from ophiscope.protocol.coords import PROFILES
 from ophiscope.tools.dispatch import dispatch
 from ophiscope.tools.segment_box import SegmentBox
-from ophiscope.tools.segmenters.segmenter import Prediction
+from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
 from ophiscope.tools.tool import Look
 from ophiscope.tools.zoom_in import ZoomIn
 
@@ -36,6 +36,7 @@ class Boxed:
     name = "boxed"
     weights_sha256: str | None = None
     targets: tuple[str, ...] | None = ()
+    sight: Sight = NEAR
 
     def predict(
         self,

@@ -45,7 +45,7 @@ from ophiscope.protocol.answer_text import parse_answer
 from ophiscope.protocol.coords import PROFILES
 from ophiscope.protocol.grammar import parse_reply, render_answer, render_call
 from ophiscope.tools.build import TOOLS
-from ophiscope.tools.segmenters.segmenter import Prediction
+from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
 
 SIZE = (900, 500)
 DISC = (690.0, 160.0, 24.0)
@@ -59,6 +59,7 @@ class Bright:
     name: str = "bright"
     weights_sha256: str | None = "ab" * 32
     targets: tuple[str, ...] | None = ("polyp", "liver")
+    sight: Sight = NEAR
 
     def predict(
         self,

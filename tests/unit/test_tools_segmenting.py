@@ -22,7 +22,7 @@ from ophiscope.tools.dispatch import dispatch
 from ophiscope.tools.measure import Measure, compute_longest
 from ophiscope.tools.segment_box import SegmentBox
 from ophiscope.tools.segment_text import SegmentText
-from ophiscope.tools.segmenters.segmenter import Prediction
+from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
 from ophiscope.tools.segmenting import compute_mask, compute_working_frame
 from ophiscope.tools.tool import Look, Observation
 from ophiscope.tools.zoom_in import ZoomIn
@@ -42,6 +42,7 @@ class Bright:
     name: str = "bright"
     weights_sha256: str | None = "ab" * 32
     targets: tuple[str, ...] | None = ("spot", "breast tumor")
+    sight: Sight = NEAR
 
     def predict(
         self,
@@ -247,7 +248,7 @@ def test_a_prediction_that_makes_no_sense_is_a_failed_tool(said: Prediction) -> 
 def test_working_frames_have_whole_pixels_and_a_size_that_suits() -> None:
     root = build_study().frame
     for region in ((3.2, 4.7, 20.1, 9.9), (0.0, 0.0, 800.0, 300.0), (-50.0, 100.0, 900.0, 400.0)):
-        frame = compute_working_frame(root, region)
+        frame = compute_working_frame(root, region, NEAR)
         x0, y0, x1, y1 = frame.root_box_xyxy
         assert (x0, y0) == (int(x0), int(y0))
         assert max(x1 - round(x1), y1 - round(y1)) == pytest.approx(0, abs=1e-6)

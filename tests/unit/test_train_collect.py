@@ -11,7 +11,7 @@ from ophiscope.core.chat import Request
 from ophiscope.core.trace import StopReason
 from ophiscope.errors import ModelFailed
 from ophiscope.models.scripted import ScriptedModel
-from ophiscope.tools.segmenters.segmenter import Prediction
+from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
 from ophiscope.train.collect import collect_episode
 
 ZOOM = write_call("zoom_in", "look", view=1, box=[400, 250, 800, 700])
@@ -65,6 +65,7 @@ class BrokenSegmenter:
     name = "broken"
     weights_sha256: str | None = None
     targets: tuple[str, ...] | None = None
+    sight: Sight = NEAR
 
     def predict(self, picture_H_W_3: np.ndarray, *, box_xyxy: object, target: object) -> Prediction:
         raise RuntimeError("a defect")

@@ -213,7 +213,7 @@ def _ask(case: Case, model_spec: str, out: str | os.PathLike[str] | None, settin
     options = SetupOptions(tools=settings.tools, limits=settings.limits)
     setup = build_setup(case, model, None, options)
     if _NEEDS_SEGMENTER & {tool.name for tool in setup.tools}:
-        setup = build_setup(case, model, build_segmenter(settings.segmenter), options)
+        setup = build_setup(case, model, build_segmenter(settings.segmenter, offline=settings.offline), options)
     check_egress(case, setup, allowed=settings.allow_egress)
     sink = FileSink(folder, build_manifest(setup, seed=settings.seed), lambda: datetime.now(UTC))
     outcome = run_episode(Job(case, sink, f"ask-{next(_SESSIONS)}", settings.seed), setup, model)

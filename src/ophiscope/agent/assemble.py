@@ -100,14 +100,18 @@ def _load_local(spec: str, coords: str | None, offline: bool) -> ChatModel:
 
 
 @lru_cache(maxsize=2)
-def build_segmenter(spec: str) -> Segmenter:
+def build_segmenter(spec: str, *, offline: bool = False) -> Segmenter:
     """The segmenter that ``spec`` names; loaded once a process.
+
+    Args:
+        spec: ``nano-seg``, ``classical``, or ``sam2:`` and a checkpoint directory or hub id.
+        offline: Whether nothing may be fetched.
 
     Raises:
         WrongInput: If the name is unknown, or what it needs is not there.
     """
     try:
-        return build_named_segmenter(spec)
+        return build_named_segmenter(spec, offline=offline)
     except OSError as error:
         raise WrongInput(
             f"The weights of the segmenter {spec!r} are not in this installation; choose --segmenter classical."

@@ -77,7 +77,9 @@ def ask(
     coords: Annotated[
         str | None, typer.Option(metavar="PROFILE", help="Coordinate profile instead of the model family's own.")
     ] = None,
-    segmenter: Annotated[str, typer.Option(metavar="NAME", help="nano-seg or classical.")] = "nano-seg",
+    segmenter: Annotated[
+        str, typer.Option(metavar="NAME", help="nano-seg, classical or sam2:DIR_OR_HUB_ID.")
+    ] = "nano-seg",
     tools: Annotated[str, typer.Option(metavar="NAMES", help="all (that fit), none, or names with commas.")] = "all",
     max_turns: Annotated[int, typer.Option(metavar="N", help="Replies of the model at most.")] = 8,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of sampling.")] = 0,
@@ -172,7 +174,9 @@ def demo(
         Path | None, typer.Option(metavar="DIR", help="A new or empty folder; default ./demo, or the next free number.")
     ] = None,
     model: Annotated[str, typer.Option(metavar="MODEL", help="The model to ask.")] = "nano",
-    segmenter: Annotated[str, typer.Option(metavar="NAME", help="nano-seg or classical.")] = "nano-seg",
+    segmenter: Annotated[
+        str, typer.Option(metavar="NAME", help="nano-seg, classical or sam2:DIR_OR_HUB_ID.")
+    ] = "nano-seg",
     json_: _Json = False,
 ) -> None:
     """Ask about a real image, write the report, and verify the trace."""

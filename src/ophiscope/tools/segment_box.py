@@ -11,7 +11,7 @@ from ophiscope.media.render import render_picture
 from ophiscope.tools.arguments import Arguments, BoxNumbers, ViewHandle
 from ophiscope.tools.draw import draw_contour
 from ophiscope.tools.refs import find_study, find_view
-from ophiscope.tools.segmenters.segmenter import Segmenter
+from ophiscope.tools.segmenters.segmenter import Segmenter, Sight
 from ophiscope.tools.segmenting import compute_mask, compute_working_frame, describe_mask, find_segmenter, predict
 from ophiscope.tools.tool import Fact, Look, Observation
 
@@ -44,7 +44,7 @@ class SegmentBox:
         called, study = view.picture, find_study(look, view)
         x0, y0, x1, y1 = arguments.box
         box = Box(called.frame, x0, y0, x1, y1)
-        frame = self._surroundings(study.frame, box)
+        frame = self._choose_frame(study.frame, box, segmenter.sight)
         picture = render_picture(study, frame, window=called.window, place=called.place)
         said = predict(segmenter, picture, box.to(frame), None)
         mask = compute_mask(said.probability_H_W, frame)
@@ -66,11 +66,13 @@ class SegmentBox:
         clean = render_picture(study, called.frame, window=called.window, place=called.place)
         return Observation(facts, (draw_contour(clean, mask),), finding, described.notes)
 
-    def _surroundings(self, root: Frame, box: Box) -> Frame:
+    def _choose_frame(self, root: Frame, box: Box, sight: Sight) -> Frame:
+        if not sight.around_box:
+            return compute_working_frame(root, box.frame.root_box_xyxy, sight)
         x0, y0, x1, y1 = box.root_xyxy
         half = max(x1 - x0, y1 - y0) * self.surround / 2
         middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
-        return compute_working_frame(root, (middle_x - half, middle_y - half, middle_x + half, middle_y + half))
+        return compute_working_frame(root, (middle_x - half, middle_y - half, middle_x + half, middle_y + half), sight)
 
 
 def label_segmenter(segmenter: Segmenter) -> dict[str, Fact]:

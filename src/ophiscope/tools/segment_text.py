@@ -51,7 +51,7 @@ class SegmentText:
         view = find_view(look, arguments.view)
         called, study = view.picture, find_study(look, view)
         target = _understand(arguments.target, segmenter)
-        frame = compute_working_frame(study.frame, called.frame.root_box_xyxy)
+        frame = compute_working_frame(study.frame, called.frame.root_box_xyxy, segmenter.sight)
         picture = render_picture(study, frame, window=called.window, place=called.place)
         said = predict(segmenter, picture, None, target)
         mask = compute_mask(said.probability_H_W, frame)

@@ -1,7 +1,8 @@
 """What the two segmenting tools share: the picture a segmenter gets, and the way of its answer back to the root.
 
 A segmenter never sees the picture that the model saw. It gets one rendered for it from clean pixels, at a size that
-suits it, so the same place asked for through an overview and through a zoom gives the same mask.
+suits it, so the same place asked for through an overview and through a zoom gives the same mask (except where it wants
+to see all of the view, :attr:`~ophiscope.tools.segmenters.segmenter.Sight.around_box`).
 """
 
 import math
@@ -15,7 +16,7 @@ from ophiscope.core.region import Box, Mask, clip_box
 from ophiscope.core.view import Picture
 from ophiscope.errors import ToolCode, ToolError
 from ophiscope.media.resample import resample
-from ophiscope.tools.segmenters.segmenter import Prediction, Segmenter
+from ophiscope.tools.segmenters.segmenter import Prediction, Segmenter, Sight
 from ophiscope.tools.tool import Fact, Look
 
 __all__ = [
@@ -29,9 +30,6 @@ __all__ = [
 ]
 
 THRESHOLD = 0.5
-_LEAST_PX = 192
-_MOST_PX = 512
-"""Longer side of what a segmenter gets: small regions are enlarged to the first, large ones shrunk to the second."""
 _MOST_MASK_PX = 4_000_000
 """Up to this many root pixels a mask is made at root resolution, beyond it at that of the segmenter's picture."""
 
@@ -47,13 +45,13 @@ def find_segmenter(look: Look) -> Segmenter:
     return look.segmenter
 
 
-def compute_working_frame(root: Frame, region_root_xyxy: tuple[float, float, float, float]) -> Frame:
+def compute_working_frame(root: Frame, region_root_xyxy: tuple[float, float, float, float], sight: Sight) -> Frame:
     """The grid on which a segmenter is shown a region: whole root pixels, aspect kept, a longer side that suits it."""
     w, h = root.size_wh
     x0, y0 = max(0, math.floor(region_root_xyxy[0] + 1e-6)), max(0, math.floor(region_root_xyxy[1] + 1e-6))
     x1, y1 = min(w, math.ceil(region_root_xyxy[2] - 1e-6)), min(h, math.ceil(region_root_xyxy[3] - 1e-6))
     longer = max(x1 - x0, y1 - y0)
-    scale = min(max(longer, _LEAST_PX), _MOST_PX) / longer
+    scale = min(max(longer, sight.least_px), sight.most_px) / longer
     size = max(1, round((x1 - x0) * scale)), max(1, round((y1 - y0) * scale))
     return root.window((x0, y0, x1, y1), size)
 

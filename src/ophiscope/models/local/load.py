@@ -2,12 +2,13 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ophiscope.checkpoint import compute_weights_sha256, find_checkpoint, list_weight_files
 from ophiscope.core.chat import ModelCard
 from ophiscope.errors import OphiscopeError, WrongInput
 from ophiscope.models.local.engine import LocalModel, LocalParts
@@ -19,7 +20,6 @@ from ophiscope.models.local.tokens import load_codec
 __all__ = [
     "NANO_DIR",
     "build_model",
-    "compute_weights_sha256",
     "load_local",
     "load_model",
     "load_nano_model",
@@ -29,8 +29,6 @@ __all__ = [
 
 NANO_DIR = Path(__file__).parents[1] / "weights" / "nano"
 """Where the embedded model lies."""
-_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
-_CHUNK_BYTES = 1 << 20
 _SMALL_BYTES = 1 << 27
 """Up to here a checkpoint is loaded directly; above, by the loader of transformers, which draws no fresh weights."""
 
@@ -103,9 +101,7 @@ def _load(spec: str, coords: str | None, *, offline: bool, device: str) -> Local
     if spec == "nano":
         return _assemble("nano", NANO_DIR, load_nano_model(NANO_DIR).to(device), coords)
     name = spec.removeprefix("hf:")
-    directory = Path(name).expanduser()
-    if not directory.is_dir():
-        directory = _fetch(name, offline=offline)
+    directory = find_checkpoint(name, offline=offline)
     dtype = "float32" if device == "cpu" else "bfloat16"
     model = load_model(directory, dtype=dtype, device=device)
     return _assemble(f"hf:{name}", directory, model, coords)
@@ -122,7 +118,7 @@ def load_nano_model(directory: Path) -> SkeletonModel:
 
     model = SkeletonModel(SkeletonConfig.from_dict(_read_fields(directory)), seed=None)
     # widened by numpy: the first operation of torch on that much data would wait for its threads to start
-    stored = load_file(_weight_files(directory)[0])
+    stored = load_file(list_weight_files(directory)[0])
     model.assign({name: torch.from_numpy(value.astype("float32")) for name, value in stored.items()})
     return model.eval()
 
@@ -153,28 +149,6 @@ def _assemble(name: str, directory: Path, model: Any, coords: str | None) -> Loc
         chat_template_sha256=_hash_template(directory),
     )
     return LocalModel(LocalParts(card, model, codec, layout, config.text_config.max_position_embeddings))
-
-
-def _fetch(name: str, *, offline: bool) -> Path:
-    """A hub checkpoint's directory, downloaded where needed: weights and texts, never code."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    try:
-        return Path(
-            snapshot_download(name, local_files_only=offline, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
-        )
-    except HFValidationError:
-        raise WrongInput(
-            f"Model {name!r} is neither a directory nor a hub id like Qwen/Qwen3-VL-2B-Instruct."
-        ) from None
-    except LocalEntryNotFoundError:
-        how = "without --offline" if offline else "with a network"
-        raise WrongInput(
-            f"Model {name!r} is not in the local hub cache; run once {how}, or give a directory."
-        ) from None
-    except HfHubHTTPError as error:
-        raise WrongInput(f"The hub does not give {name!r}: {str(error).splitlines()[0]}") from None
 
 
 def _read_layout(directory: Path, config: Any, family: _Family) -> PatchLayout:
@@ -249,7 +223,7 @@ def load_model(directory: Path, *, dtype: str = "float32", device: str = "cpu") 
     import torch
     from safetensors.torch import load_file
 
-    files = _weight_files(directory)
+    files = list_weight_files(directory)
     config = read_config(directory)
     cls = _ARCHITECTURES[config.model_type]()[1]
     kind = getattr(torch, dtype)
@@ -293,35 +267,3 @@ def write_checkpoint(directory: Path, model: Any, tokenizer: Any, *, half: bool)
     path.chmod(0o644)
     model.config.to_json_file(directory / "config.json")
     tokenizer.save(str(directory / "tokenizer.json"))
-
-
-def compute_weights_sha256(directory: Path) -> str:
-    """sha256 over the safetensors files, in the order of their names.
-
-    Raises:
-        WrongInput: If there are none.
-    """
-    digest = hashlib.sha256()
-    for path in _weight_files(directory):
-        for chunk in _read_chunks(path):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _weight_files(directory: Path) -> list[Path]:
-    files = sorted(directory.glob("*.safetensors"))
-    if files:
-        return files
-    pickled = sorted(path.name for path in directory.glob("*") if path.suffix in _PICKLED)
-    if pickled:
-        raise WrongInput(
-            f"{directory} holds only pickled weights ({', '.join(pickled[:3])}), which can run code; "
-            "convert them to safetensors."
-        )
-    raise WrongInput(f"No *.safetensors in {directory}.")
-
-
-def _read_chunks(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            yield chunk

@@ -11,11 +11,12 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ophiscope.agent.loop import Outcome
+from ophiscope.checkpoint import compute_weights_sha256
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
 from ophiscope.core.result import ResultKind
 from ophiscope.models.local.engine import LocalModel, LocalParts
-from ophiscope.models.local.load import compute_weights_sha256, load_nano_model
+from ophiscope.models.local.load import load_nano_model
 from ophiscope.models.local.tokens import load_codec
 from ophiscope.protocol.grammar import render_answer
 from ophiscope.recipes.nano.shape import LAYOUT

@@ -5,13 +5,16 @@ from ophiscope.tools.segmenters.segmenter import Segmenter
 
 __all__ = ["SEGMENTERS", "build_segmenter"]
 
-SEGMENTERS = ("nano-seg", "classical")
+SEGMENTERS = ("nano-seg", "classical", "sam2:DIR_OR_HUB_ID")
 """What can be built here."""
-_LATER = ("sam2:", "remote:")
 
 
-def build_segmenter(spec: str) -> Segmenter:
-    """The segmenter that ``spec`` names: ``nano-seg`` (embedded, learned) or ``classical`` (no weights).
+def build_segmenter(spec: str, *, offline: bool = False) -> Segmenter:
+    """The segmenter that ``spec`` names: ``nano-seg`` (embedded, learned), ``classical`` (no weights), or ``sam2:``.
+
+    Args:
+        spec: As given on the command line.
+        offline: Whether nothing may be fetched.
 
     Raises:
         WrongInput: If the name is unknown, comes in a later version, or the libraries it needs are not installed.
@@ -33,8 +36,12 @@ def build_segmenter(spec: str) -> Segmenter:
             raise WrongInput(
                 "The weights of nano-seg are not in this installation; reinstall it, or choose --segmenter classical."
             ) from error
-    if spec.startswith(_LATER):
-        raise WrongInput(f"The segmenter {spec!r} comes in a later version; accepted now: {', '.join(SEGMENTERS)}.")
+    if spec.startswith("sam2:"):
+        try:
+            from ophiscope.tools.segmenters.sam2 import load_sam2  # torch and transformers are an extra
+        except ImportError as error:
+            raise _explain_missing(spec, error) from error
+        return load_sam2(spec, offline=offline)
     raise WrongInput(f"Unknown segmenter {spec!r}; accepted: {', '.join(SEGMENTERS)}.")
 
 

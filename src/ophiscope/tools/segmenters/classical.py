@@ -13,7 +13,7 @@ from skimage.color import rgb2lab
 from skimage.filters import gaussian
 
 from ophiscope.errors import ToolCode, ToolError
-from ophiscope.tools.segmenters.segmenter import Prediction
+from ophiscope.tools.segmenters.segmenter import NEAR, Prediction
 
 __all__ = ["Classical"]
 
@@ -35,6 +35,7 @@ class Classical:
     name = "classical"
     weights_sha256: str | None = None
     targets: tuple[str, ...] | None = ()
+    sight = NEAR
 
     def predict(
         self,

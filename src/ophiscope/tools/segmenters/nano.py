@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.tools.segmenters.nano_seg import NanoSeg
-from ophiscope.tools.segmenters.segmenter import Prediction
+from ophiscope.tools.segmenters.segmenter import NEAR, Prediction
 from ophiscope.tools.segmenters.vocabulary import resolve_target
 
 __all__ = ["Nano"]
@@ -22,6 +22,7 @@ class Nano:
     """
 
     name = "nano-seg"
+    sight = NEAR
 
     def __init__(self, network: NanoSeg | None = None) -> None:
         self._network = network or NanoSeg.load_default()

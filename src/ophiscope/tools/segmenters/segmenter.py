@@ -5,7 +5,22 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Prediction", "Segmenter"]
+__all__ = ["NEAR", "Prediction", "Segmenter", "Sight"]
+
+
+class Sight(NamedTuple):
+    """What a segmenter is best shown."""
+
+    least_px: int = 192
+    """Small regions are enlarged until their longer side has this."""
+    most_px: int = 512
+    """Large ones are shrunk until it has this."""
+    around_box: bool = True
+    """Whether it sees a box with its near surroundings, or all of the view that the box is given in."""
+
+
+NEAR = Sight()
+"""For networks of a few hundred pixels that look at one thing."""
 
 
 class Prediction(NamedTuple):
@@ -35,6 +50,11 @@ class Segmenter(Protocol):
     @property
     def targets(self) -> tuple[str, ...] | None:
         """Its closed vocabulary; None where any text is understood, empty where text is not served."""
+        ...
+
+    @property
+    def sight(self) -> Sight:
+        """What it is to be shown."""
         ...
 
     def predict(

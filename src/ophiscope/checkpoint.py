@@ -1,0 +1,83 @@
+"""Checkpoint directories: found on disk or fetched from a hub, and the hash of the weights in them."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from ophiscope.errors import WrongInput
+
+__all__ = ["compute_weights_sha256", "find_checkpoint", "list_weight_files"]
+
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+_CHUNK_BYTES = 1 << 20
+
+
+def find_checkpoint(name: str, *, offline: bool = False, example: str = "Qwen/Qwen3-VL-2B-Instruct") -> Path:
+    """The directory that ``name`` means: itself, or a hub id, downloaded where needed; weights and texts, never code.
+
+    Args:
+        name: A directory or a hub id.
+        offline: Whether a hub id may only come from the local hub cache.
+        example: A hub id for the message.
+
+    Raises:
+        WrongInput: If there is no such directory, and no such id or no way to it.
+    """
+    directory = Path(name).expanduser()
+    return directory if directory.is_dir() else _fetch(name, offline=offline, example=example)
+
+
+def _fetch(name: str, *, offline: bool, example: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(name, local_files_only=offline, allow_patterns=["*.json", "*.safetensors", "*.jinja"])
+        )
+    except HFValidationError:
+        raise WrongInput(f"Model {name!r} is neither a directory nor a hub id like {example}.") from None
+    except LocalEntryNotFoundError:
+        how = "without --offline" if offline else "with a network"
+        raise WrongInput(
+            f"Model {name!r} is not in the local hub cache; run once {how}, or give a directory."
+        ) from None
+    except HfHubHTTPError as error:
+        raise WrongInput(f"The hub does not give {name!r}: {str(error).splitlines()[0]}") from None
+
+
+def list_weight_files(directory: Path) -> list[Path]:
+    """The safetensors files of a checkpoint, in the order of their names.
+
+    Raises:
+        WrongInput: If there are none; pickled weights are refused, for they can run code.
+    """
+    files = sorted(directory.glob("*.safetensors"))
+    if files:
+        return files
+    pickled = sorted(path.name for path in directory.glob("*") if path.suffix in _PICKLED)
+    if pickled:
+        raise WrongInput(
+            f"{directory} holds only pickled weights ({', '.join(pickled[:3])}), which can run code; "
+            "convert them to safetensors."
+        )
+    raise WrongInput(f"No *.safetensors in {directory}.")
+
+
+def compute_weights_sha256(directory: Path) -> str:
+    """sha256 over the safetensors files, in the order of their names.
+
+    Raises:
+        WrongInput: If there are none.
+    """
+    digest = hashlib.sha256()
+    for path in list_weight_files(directory):
+        for chunk in _read_chunks(path):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _read_chunks(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            yield chunk
