@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ophiscope.core.chat import Reply, Request
 from ophiscope.core.message import Message, Role, TextPart
-from ophiscope.models.address import is_loopback
 from ophiscope.models.wire import BadReply, parse_completion, render_request
+from ophiscope.net.address import is_loopback
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
 KEYS = st.sampled_from(

@@ -3,7 +3,8 @@
 import pytest
 
 from ophiscope.errors import WrongInput
-from ophiscope.models.address import build_server_card, is_loopback, parse_server_name
+from ophiscope.models.address import build_server_card, parse_server_name
+from ophiscope.net.address import is_loopback
 
 
 @pytest.mark.parametrize(

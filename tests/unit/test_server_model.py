@@ -15,8 +15,8 @@ from ophiscope.core.view import Picture, View
 from ophiscope.errors import ModelFailed, WrongInput
 from ophiscope.models.batch import BatchFailed
 from ophiscope.models.server import LinkLimits, ServerModel, parse_server_name
-from ophiscope.models.transport import Breaker
 from ophiscope.models.wire import render_data_uri
+from ophiscope.net.transport import Breaker
 from stub_openai import Fault, StubServer
 
 KEY = "sk-0123456789abcdef"

@@ -21,8 +21,9 @@ from ophiscope.core.framing import ViewPolicy
 from ophiscope.core.trace import Manifest, ReplyEvent
 from ophiscope.errors import CheckFailed, WrongInput
 from ophiscope.ledger.read import read_trace
-from ophiscope.models.address import build_server_card, is_loopback, parse_server_name
+from ophiscope.models.address import build_server_card, parse_server_name
 from ophiscope.models.replay import ReplayModel
+from ophiscope.net.address import is_loopback
 from ophiscope.protocol.coords import parse_profile
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.build import build_segmenter as build_named_segmenter

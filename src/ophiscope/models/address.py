@@ -1,19 +1,16 @@
-"""Where a model server is, whether that is this machine, and what its model's name tells about it."""
+"""Where a model server is, and what its model's name tells about it."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from ophiscope.core.chat import ModelCard
 from ophiscope.errors import WrongInput
+from ophiscope.net.address import MODEL_SERVER, check_base_url, is_loopback, render_url
 
-__all__ = ["ServerAddress", "build_server_card", "is_loopback", "parse_server_name"]
+__all__ = ["ServerAddress", "build_server_card", "parse_server_name"]
 
 _SCHEME = "openai:"
-_HOST_PORT = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
-"""Host and port without user, password, or anything that two URL parsers could read differently."""
-_PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
 _MODEL = re.compile(r"[^\s\x00-\x1f\x7f#]{1,200}")
 _ACCEPTED = "accepted is openai:BASE_URL#NAME, for example openai:http://127.0.0.1:8000/v1#Qwen/Qwen3-VL-8B-Instruct"
 
@@ -39,7 +36,7 @@ class ServerAddress:
     """The name that the server knows it by."""
 
     def __post_init__(self) -> None:
-        _check_base_url(self.base_url)
+        check_base_url(self.base_url, accepted=_ACCEPTED, peer=MODEL_SERVER)
         if not _MODEL.fullmatch(self.model):
             raise WrongInput(f"Model name {self.model[:80]!r} must be 1 to 200 visible characters; {_ACCEPTED}.")
 
@@ -73,31 +70,9 @@ def parse_server_name(name: str) -> ServerAddress:
             URL that may hold a password.
     """
     if not name.startswith(_SCHEME) or "#" not in name:
-        raise WrongInput(f"Model server {_shown(name)} is incomplete; {_ACCEPTED}.")
+        raise WrongInput(f"Model server {render_url(name)} is incomplete; {_ACCEPTED}.")
     base_url, model = name.removeprefix(_SCHEME).split("#", 1)
     return ServerAddress(base_url.rstrip("/"), model)
-
-
-def is_loopback(url: str) -> bool:
-    """Whether a URL's host is literally this machine: ``localhost``, 127.0.0.0/8 or ::1.
-
-    No name is looked up, so a name that merely resolves to this machine is not loopback; nor is anything that is
-    not a plain URL.
-    """
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname
-    except ValueError:
-        return False
-    if parts.scheme not in ("http", "https") or not host or not _HOST_PORT.fullmatch(parts.netloc):
-        return False
-    if host == "localhost":
-        return True
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return address.is_loopback if address.version == 4 else address == ipaddress.IPv6Address("::1")
 
 
 def build_server_card(
@@ -130,23 +105,3 @@ def build_server_card(
         prompt=prompt,
         token_exact=False,
     )
-
-
-def _check_base_url(base_url: str) -> None:
-    try:
-        parts = urlsplit(base_url)
-        port = parts.port
-    except ValueError:
-        raise WrongInput(f"The server's URL cannot be read; {_ACCEPTED}.") from None
-    if parts.scheme not in ("http", "https"):
-        raise WrongInput(f"The server's URL has the scheme {parts.scheme[:20]!r}; http and https are accepted.")
-    if "@" in base_url:
-        raise WrongInput("The server's URL holds a user or password; give a key in OPHISCOPE_API_KEY instead.")
-    plain = _HOST_PORT.fullmatch(parts.netloc) and _PATH.fullmatch(parts.path) and parts.hostname
-    if not plain or port == 0 or parts.query or parts.fragment or "?" in base_url:
-        raise WrongInput(f"The server's URL {_shown(base_url)} must be scheme, host, port and plain path; {_ACCEPTED}.")
-
-
-def _shown(text: str) -> str:
-    """Text for an error line, unless it may hold a password."""
-    return "(not shown: it may hold a password)" if "@" in text or "?" in text else repr(text[:120])

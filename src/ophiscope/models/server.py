@@ -2,33 +2,29 @@
 
 The server owns tokens and chat template, so a trace made with it says ``token_exact: false``; our grammar travels as
 text, and whatever a server parses out of it is written back (:mod:`ophiscope.models.wire`). Everything that
-can go wrong on the way ends in ``ModelFailed`` within one deadline (:mod:`ophiscope.models.transport`).
+can go wrong on the way ends in ``ModelFailed`` within one deadline (:mod:`ophiscope.net.transport`).
 """
 
 import re
-import ssl
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
 from typing import Any
 
-import httpx2
-
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
 from ophiscope.core.view import Picture
 from ophiscope.errors import ModelFailed, WrongInput
-from ophiscope.models.address import ServerAddress, build_server_card, is_loopback, parse_server_name
+from ophiscope.models.address import ServerAddress, build_server_card, parse_server_name
 from ophiscope.models.batch import collect_replies
-from ophiscope.models.transport import Abort, Breaker, Link, LinkLimits, Refused
 from ophiscope.models.wire import Adaptation, has_specials, parse_completion, render_data_uri, render_request
+from ophiscope.net.transport import Abort, Breaker, Link, LinkLimits, Refused, build_headers, build_tls
 
 __all__ = [
     "LinkLimits",
     "ServerAddress",
     "ServerModel",
     "build_server_card",
-    "is_loopback",
     "parse_server_name",
 ]
 
@@ -88,9 +84,9 @@ class ServerModel:
         self._encoded: dict[str, dict[int, tuple[Picture, str]]] = {}
         self._link = Link(
             address.completions_url,
-            _build_headers(api_key),
+            build_headers(api_key),
             self._limits,
-            _build_tls(address),
+            build_tls(address.base_url),
             environment=not address.loopback,
             clock=clock,
         )
@@ -211,19 +207,3 @@ def _find_adaptation(refusal: Refused, tried: frozenset[Adaptation]) -> Adaptati
         return None
     named = (adaptation for pattern, adaptation in _REFUSABLE if pattern.search(refusal.body))
     return next((adaptation for adaptation in named if adaptation not in tried), None)
-
-
-def _build_headers(api_key: str | None) -> dict[str, str]:
-    headers = {"content-type": "application/json", "accept": "application/json", "accept-encoding": "identity"}
-    if api_key:
-        if not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
-            raise WrongInput("The API key holds spaces, line breaks or other characters that no header may hold.")
-        headers["authorization"] = f"Bearer {api_key}"
-    return headers
-
-
-def _build_tls(address: ServerAddress) -> ssl.SSLContext:
-    if address.base_url.startswith("https:"):
-        return httpx2.create_ssl_context()
-    # Plain HTTP needs no certificates, and a redirect to HTTPS is not followed: trust nobody.
-    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

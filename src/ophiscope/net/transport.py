@@ -1,4 +1,4 @@
-"""One POST that ends in time: tries, waits and a hard end.
+"""One request that ends in time: tries, waits and a hard end.
 
 A library's time-outs count from byte to byte, so a server that sends one byte now and then is never late. Here every
 exchange belongs to an :class:`Abort`, whose owner can shut the sockets down at the deadline or on Ctrl-C; what was
@@ -18,9 +18,19 @@ from typing import Any, NamedTuple, TypeVar
 
 import httpx2
 
-from ophiscope.errors import ModelFailed
+from ophiscope.errors import ModelFailed, WrongInput
+from ophiscope.net.address import MODEL_SERVER, Peer
 
-__all__ = ["Abort", "Answered", "Breaker", "Link", "LinkLimits", "Refused"]
+__all__ = [
+    "Abort",
+    "Answered",
+    "Breaker",
+    "Link",
+    "LinkLimits",
+    "Refused",
+    "build_headers",
+    "build_tls",
+]
 
 _T = TypeVar("_T")
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
@@ -34,7 +44,7 @@ class LinkLimits:
     """How long, how often and how much."""
 
     deadline_s: float = 180.0
-    """For a whole call of ``sample``: all requests of the batch, all tries, all waits."""
+    """For a whole call: all requests of a batch, all tries, all waits."""
     max_tries: int = 8
     connect_tries: int = 4
     """So many tries without a connection end it earlier: nothing listens there, and the user is waiting."""
@@ -58,8 +68,8 @@ class LinkLimits:
 class Refused(ModelFailed):
     """The server is up and said no: asking again is no use."""
 
-    def __init__(self, status: int, reason: str, body: bytes = b"") -> None:
-        super().__init__(f"The model server refused the request (status {status}): {reason}.")
+    def __init__(self, peer: Peer, status: int, reason: str, body: bytes = b"") -> None:
+        super().__init__(f"The {peer.name} refused the request (status {status}): {reason}.")
         self.status = status
         self.body = body
         """What it said; for deciding what to send instead, never to be shown: it may repeat the request or the key."""
@@ -131,9 +141,10 @@ def _shut(connection: socket.socket) -> None:
 class Breaker:
     """Leaves a server alone for a while after several failures in a row; then lets requests try again."""
 
-    def __init__(self, limits: LinkLimits, clock: Callable[[], float]) -> None:
+    def __init__(self, limits: LinkLimits, clock: Callable[[], float], peer: Peer = MODEL_SERVER) -> None:
         self._limits = limits
         self._clock = clock
+        self._peer = peer
         self._lock = threading.Lock()
         self._failures = 0
         self._closed_until = -float("inf")
@@ -144,7 +155,8 @@ class Breaker:
             left = self._closed_until - self._clock()
             if left > 0:
                 raise ModelFailed(
-                    f"The model server failed {self._failures} times in a row and is left alone for {left:.0f} s more."
+                    f"The {self._peer.name} failed {self._failures} times in a row and is left alone "
+                    f"for {left:.0f} s more."
                 )
 
     def record(self, *, failed: bool) -> None:
@@ -167,11 +179,13 @@ class Link:
     """The way to one URL.
 
     Args:
-        url: Where to post.
+        url: Whom to ask.
         headers: Sent each time; they hold the key, so a link has no telling ``repr``.
         limits: How long, how often and how much.
         tls: Whose certificates are trusted; made once, because reading them takes longer than a small request.
         environment: Whether proxy settings of the environment count; never for this machine.
+        peer: Who answers there.
+        method: Of every request; ``GET`` sends no body.
         clock: Monotonic seconds.
         draw: A random share, 0..1, for the waits.
     """
@@ -181,6 +195,8 @@ class Link:
     limits: LinkLimits
     tls: ssl.SSLContext
     environment: bool = False
+    peer: Peer = MODEL_SERVER
+    method: str = "POST"
     clock: Callable[[], float] = time.monotonic
     draw: Callable[[], float] = field(default=random.random)
 
@@ -188,7 +204,9 @@ class Link:
         return f"Link({self.url!r})"
 
     def exchange(self, body: bytes, parse: Callable[[bytes], _T], abort: Abort, until: float) -> Answered:
-        """Post ``body`` until ``parse`` makes something of the answer; ``parse`` refuses with ``ValueError``.
+        """Send ``body`` until ``parse`` makes something of the answer.
+
+        ``parse`` refuses with ``ValueError`` what another try may mend, and with ``ModelFailed`` what it will not.
 
         Raises:
             Refused: If the server answered with a status that another try will not change.
@@ -209,7 +227,7 @@ class Link:
                 break
             abort.sleep(wait_s)
         tries = "1 try" if len(causes) == 1 else f"{len(causes)} tries"
-        raise ModelFailed(f"The model server gave no usable reply{within} ({tries}; the last: {causes[-1]}).")
+        raise ModelFailed(f"The {self.peer.name} gave no usable reply{within} ({tries}; the last: {causes[-1]}).")
 
     def _compute_wait(self, turn: int) -> float:
         longest = min(self.limits.first_wait_s * 2.0**turn, self.limits.longest_wait_s)
@@ -220,7 +238,7 @@ class Link:
         if left <= 0 or abort.fired:
             raise _TryAgain("out of time")
         try:
-            answer = self._post(body, abort, left, until)
+            answer = self._send(body, abort, left, until)
         except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
             out_of_time = abort.fired or self.clock() >= until
             raise _TryAgain("out of time" if out_of_time else _name_error(error)) from None
@@ -229,7 +247,7 @@ class Link:
         except ValueError as error:
             raise _TryAgain(str(error)) from None
 
-    def _post(self, body: bytes, abort: Abort, left: float, until: float) -> bytes:
+    def _send(self, body: bytes, abort: Abort, left: float, until: float) -> bytes:
         timeout = httpx2.Timeout(left, connect=min(left, _CONNECT_S))
         # One connection per request: a watched socket then belongs to one request only, and none is left idle.
         with (
@@ -238,7 +256,7 @@ class Link:
                 timeout=timeout, trust_env=self.environment, verify=self.tls, follow_redirects=False
             ) as client,
             client.stream(
-                "POST", self.url, content=body, headers=self.headers, extensions={"trace": trace}
+                self.method, self.url, content=body or None, headers=self.headers, extensions={"trace": trace}
             ) as response,
         ):
             return self._read(response, until)
@@ -246,28 +264,32 @@ class Link:
     def _read(self, response: httpx2.Response, until: float) -> bytes:
         status = response.status_code
         if 300 <= status < 400:
-            raise Refused(status, "it redirects elsewhere, which is not followed; give the final address")
+            raise Refused(self.peer, status, "it redirects elsewhere, which is not followed; give the final address")
         if response.headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
-            raise ModelFailed("The model server sent a compressed body, which was not asked for and is not unpacked.")
+            raise ModelFailed(
+                f"The {self.peer.name} sent a compressed body, which was not asked for and is not unpacked."
+            )
         if status in _AGAIN:
             raise _TryAgain(f"status {status}", _read_retry_after(response.headers))
         answer = bytearray()
         for chunk in response.iter_raw():
             answer += chunk
             if len(answer) > self.limits.max_body_bytes:
-                raise ModelFailed(f"The model server sent more than {self.limits.max_body_bytes} bytes for one reply.")
+                raise ModelFailed(
+                    f"The {self.peer.name} sent more than {self.limits.max_body_bytes} bytes for one reply."
+                )
             if self.clock() >= until:
                 raise _TryAgain("out of time")
         if status != 200:
-            raise Refused(status, _explain(status), bytes(answer))
+            raise Refused(self.peer, status, _explain(status, self.peer), bytes(answer))
         return bytes(answer)
 
 
-def _explain(status: int) -> str:
+def _explain(status: int, peer: Peer) -> str:
     if status in (401, 403):
-        return "the key is missing or not accepted; set OPHISCOPE_API_KEY"
+        return f"the key is missing or not accepted; set {peer.key}"
     if status == 404:
-        return "it does not know this address or this model"
+        return f"it does not know {peer.asked}"
     if status == 413:
         return "the request is too large for it"
     return "it does not accept what was sent"
@@ -289,3 +311,25 @@ def _read_retry_after(headers: httpx2.Headers) -> float | None:
     with contextlib.suppress(ValueError, TypeError, KeyError):
         return max(0.0, (parsedate_to_datetime(value) - parsedate_to_datetime(headers["date"])).total_seconds())
     return None
+
+
+def build_headers(api_key: str | None) -> dict[str, str]:
+    """The headers of every request: JSON, not compressed, with the key as a bearer token.
+
+    Raises:
+        WrongInput: If the key cannot stand in a header.
+    """
+    headers = {"content-type": "application/json", "accept": "application/json", "accept-encoding": "identity"}
+    if api_key:
+        if not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
+            raise WrongInput("The API key holds spaces, line breaks or other characters that no header may hold.")
+        headers["authorization"] = f"Bearer {api_key}"
+    return headers
+
+
+def build_tls(base_url: str) -> ssl.SSLContext:
+    """Whom to trust at an address."""
+    if base_url.startswith("https:"):
+        return httpx2.create_ssl_context()
+    # Plain HTTP needs no certificates, and a redirect to HTTPS is not followed: trust nobody.
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
