@@ -6,7 +6,7 @@
     ├── WrongInput                     2    a file, flag, question or model name that cannot be used
     │   └── MediaRejected              2    the guard or a reader refused a file; carries a closed code
     ├── CheckFailed                    1    a verification or comparison did not hold
-    ├── ModelFailed                    3    the model, or the server behind it, gave no usable reply
+    ├── ModelFailed                    3    the model, or a server of it or of a segmenter, gave no usable reply
     ├── DiskFailed                    74    the trace could not be written
     ├── FolderInUse                   75    another process owns the folder
     ├── Interrupted                  130    Ctrl-C, after the trace was closed

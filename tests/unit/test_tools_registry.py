@@ -71,7 +71,7 @@ def test_entry_points_add_but_never_replace(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(
-    ("spec", "text"), [("sam2:dir", "later version"), ("remote:http://x", "later"), ("sam", "classical")]
+    ("spec", "text"), [("sam2:dir", "dir"), ("remote:ftp://x", "http and https"), ("sam", "remote:URL")]
 )
 def test_segmenters_that_cannot_be_built(spec: str, text: str) -> None:
     with pytest.raises(WrongInput, match=text):
@@ -81,7 +81,7 @@ def test_segmenters_that_cannot_be_built(spec: str, text: str) -> None:
 def test_building_tools_needs_no_extra() -> None:
     code = (
         "import sys, ophiscope.tools.build, ophiscope.tools.dispatch, ophiscope.tools.segmenters.build; "
-        "print([name for name in ('torch', 'skimage', 'scipy', 'transformers') if name in sys.modules])"
+        "print([name for name in ('torch', 'skimage', 'scipy', 'transformers', 'httpx2') if name in sys.modules])"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"

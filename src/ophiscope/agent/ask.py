@@ -37,12 +37,12 @@ from ophiscope.ledger.disk import check_not_held
 from ophiscope.ledger.sink import FileSink
 from ophiscope.media.png import encode_mask_png
 from ophiscope.media.study import read_study
+from ophiscope.tools.segmenting import SEGMENTING
 
 __all__ = ["AskResult", "AskSettings", "ask", "check_folder", "find_state_folder", "write_mask"]
 
 _SESSIONS = count()
 _NANO_COORDS = "relative_1000"
-_NEEDS_SEGMENTER = frozenset({"segment_box", "segment_text"})
 
 
 class AskSettings(BaseModel):
@@ -212,7 +212,7 @@ def _ask(case: Case, model_spec: str, out: str | os.PathLike[str] | None, settin
     check_recording(case, model)
     options = SetupOptions(tools=settings.tools, limits=settings.limits)
     setup = build_setup(case, model, None, options)
-    if _NEEDS_SEGMENTER & {tool.name for tool in setup.tools}:
+    if SEGMENTING & {tool.name for tool in setup.tools}:
         setup = build_setup(case, model, build_segmenter(settings.segmenter, offline=settings.offline), options)
     check_egress(case, setup, allowed=settings.allow_egress)
     sink = FileSink(folder, build_manifest(setup, seed=settings.seed), lambda: datetime.now(UTC))

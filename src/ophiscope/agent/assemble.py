@@ -23,10 +23,11 @@ from ophiscope.errors import CheckFailed, WrongInput
 from ophiscope.ledger.read import read_trace
 from ophiscope.models.address import build_server_card, parse_server_name
 from ophiscope.models.replay import ReplayModel
-from ophiscope.net.address import is_loopback
+from ophiscope.net.address import MODEL_SERVER, SEGMENTER_SERVER, is_loopback
 from ophiscope.protocol.coords import parse_profile
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.build import build_segmenter as build_named_segmenter
+from ophiscope.tools.segmenters.remote_address import SCHEME, parse_segmenter_name
 from ophiscope.tools.segmenters.segmenter import Segmenter
 
 __all__ = [
@@ -43,7 +44,6 @@ __all__ = [
 ]
 
 MODEL_FORMS = "nano, hf:ID_OR_DIR, openai:BASE_URL#NAME, replay:TRACE"
-_API_KEY = "OPHISCOPE_API_KEY"
 _SERVER_PROMPT = "qwen"
 _CORE_LIBRARIES = ("numpy", "pillow", "pydicom", "pydantic")
 _LOCAL_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-image")
@@ -77,7 +77,7 @@ def _build_server(spec: str, coords: str | None, offline: bool) -> ChatModel:
 
     address = parse_server_name(spec)
     card = build_server_card(address, coords=coords, prompt=_SERVER_PROMPT)
-    return ServerModel(address, card=card, api_key=os.environ.get(_API_KEY), offline=offline)
+    return ServerModel(address, card=card, api_key=os.environ.get(MODEL_SERVER.key), offline=offline)
 
 
 def _build_replay(folder: Path, coords: str | None) -> ChatModel:
@@ -100,17 +100,24 @@ def _load_local(spec: str, coords: str | None, offline: bool) -> ChatModel:
     return load_local(spec, coords=coords, offline=offline)
 
 
-@lru_cache(maxsize=2)
 def build_segmenter(spec: str, *, offline: bool = False) -> Segmenter:
-    """The segmenter that ``spec`` names; loaded once a process.
+    """The segmenter that ``spec`` names; loaded once a process, or asked anew what it is where it is behind a server.
 
     Args:
-        spec: ``nano-seg``, ``classical``, or ``sam2:`` and a checkpoint directory or hub id.
-        offline: Whether nothing may be fetched.
+        spec: ``nano-seg``, ``classical``, ``sam2:`` and a checkpoint directory or hub id, or ``remote:`` and a URL.
+        offline: Whether nothing may be fetched, and no server asked.
 
     Raises:
         WrongInput: If the name is unknown, or what it needs is not there.
+        ModelFailed: If a segmenter's server does not say in time what it is.
     """
+    if spec.startswith(SCHEME):
+        return build_named_segmenter(spec, offline=offline, key=os.environ.get(SEGMENTER_SERVER.key))
+    return _load_segmenter(spec, offline)
+
+
+@lru_cache(maxsize=2)
+def _load_segmenter(spec: str, offline: bool) -> Segmenter:
     try:
         return build_named_segmenter(spec, offline=offline)
     except OSError as error:
@@ -174,6 +181,7 @@ def build_setup(
         temperature=options.temperature,
         # a recording sends nothing, whatever server it was made with
         egress_host=None if isinstance(model, ReplayModel) else _find_egress_host(card),
+        segmenter_host=_find_segmenter_host(segmenter),
         spell=getattr(model, "spell", None),
     )
 
@@ -185,6 +193,13 @@ def _find_egress_host(card: ModelCard) -> str | None:
     return None if is_loopback(address.base_url) else address.host
 
 
+def _find_segmenter_host(segmenter: Segmenter | None) -> str | None:
+    if segmenter is None or not segmenter.name.startswith(SCHEME):
+        return None
+    address = parse_segmenter_name(segmenter.name)
+    return None if address.loopback else address.host
+
+
 def check_egress(case: Case, setup: Setup, *, allowed: bool) -> None:
     """Refuse to send pictures made from DICOM to another machine, unless that is allowed.
 
@@ -192,11 +207,12 @@ def check_egress(case: Case, setup: Setup, *, allowed: bool) -> None:
         WrongInput: If it is not allowed.
     """
     dicom = [study.header.study for study in case.studies if study.header.media_type == "application/dicom"]
-    if setup.egress_host is not None and dicom and not allowed:
-        raise WrongInput(
-            f"{', '.join(dicom)} comes from DICOM, and the model is on {setup.egress_host}, another machine; "
-            "add --allow-egress if its pictures may be sent there, or use a model on this machine."
-        )
+    for who, host in (("model", setup.egress_host), ("segmenter", setup.segmenter_host)):
+        if host is not None and dicom and not allowed:
+            raise WrongInput(
+                f"{', '.join(dicom)} comes from DICOM, and the {who} is on {host}, another machine; "
+                f"add --allow-egress if its pictures may be sent there, or use a {who} on this machine."
+            )
 
 
 def check_recording(case: Case, model: ChatModel) -> None:

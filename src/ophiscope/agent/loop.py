@@ -61,6 +61,7 @@ from ophiscope.errors import ToolCode, ToolError
 from ophiscope.protocol.grammar import parse_reply
 from ophiscope.protocol.observation import render_observation, render_refusal
 from ophiscope.tools.dispatch import compute_call_key
+from ophiscope.tools.segmenting import SEGMENTING
 from ophiscope.tools.tool import Look, Observation
 
 __all__ = ["Episode", "Outcome"]
@@ -244,6 +245,14 @@ class Episode:
             host, views = self._setup.egress_host, tuple(self._views)
             yield from self._record(EgressEvent(turn=turn, host=host, studies=tuple(self._studies), views=views))
 
+    def _tell_segmenter_egress(self, call: Call, turn: int) -> _Steps[None]:
+        """Before a segmenter behind a server elsewhere sees what a view shows."""
+        host, handle = self._setup.segmenter_host, call.arguments.get("view")
+        if host is None or call.name not in SEGMENTING or not isinstance(handle, int) or handle not in self._views:
+            return
+        study = self._views[handle].picture.study
+        yield from self._record(EgressEvent(turn=turn, host=host, studies=(study,), views=(int(handle),)))
+
     def _take_malformed(self, action: Malformed, turn: int) -> _Steps[None]:
         self._malformed += 1
         yield from self._refuse(ToolCode.MALFORMED, action.reason, turn)
@@ -288,6 +297,7 @@ class Episode:
             policy=self._setup.policy,
             segmenter=self._setup.segmenter,
         )
+        yield from self._tell_segmenter_egress(call, turn)
         came = yield from self._need_either(Invoke(call, look, turn), Observation, ToolError)
         if isinstance(came, ToolError):
             yield from self._refuse(came.code, str(came), turn)

@@ -32,12 +32,12 @@ from ophiscope.ledger.sink import MemorySink
 from ophiscope.media.sources import decode_root_png
 from ophiscope.media.study import read_study
 from ophiscope.models.replay import ReplayModel
+from ophiscope.tools.segmenters.remote_address import SCHEME
 from ophiscope.tools.segmenters.segmenter import Segmenter
+from ophiscope.tools.segmenting import SEGMENTING
 from ophiscope.tools.tool import Observation
 
 __all__ = ["ReplayReport", "ReplayStatus", "ReplayedStep", "replay_trace"]
-
-_LEARNED = frozenset({"segment_box", "segment_text"})
 
 
 class _NotReplayable(Exception):
@@ -113,7 +113,7 @@ def _run_again(trace: Trace, studies: tuple[Study, ...]) -> _Fresh:
 
 def _serving(why: str | None) -> Callable[[Invoke, Callable[[], Observation]], Observation]:
     def serve(wish: Invoke, dispatch: Callable[[], Observation]) -> Observation:
-        if why is not None and wish.call.name in _LEARNED:
+        if why is not None and wish.call.name in SEGMENTING:
             raise _NotReplayable(why)
         return dispatch()
 
@@ -125,6 +125,9 @@ def _find_segmenter(described: Mapping[str, Any]) -> tuple[Segmenter | None, str
     name = described.get("name")
     if name is None:
         return None, "no segmenter was recorded"
+    if str(name).startswith(SCHEME):
+        # a trace from elsewhere would choose whom this machine sends pictures to
+        return None, "the segmenter was behind a server, and an address out of a trace is not asked"
     try:
         segmenter = build_segmenter(str(name))
     except OphiscopeError as error:

@@ -28,5 +28,7 @@ class Setup:
     temperature: float = 0.0
     egress_host: str | None = None
     """The host that pictures are sent to, where that is not this machine."""
+    segmenter_host: str | None = None
+    """The host that a segmenter sends pictures to, where that is not this machine."""
     spell: Callable[[Sequence[int]], Sequence[str]] | None = None
     """The text of each token, where the model can say; without it a confidence needs a reply with ``token_texts``."""

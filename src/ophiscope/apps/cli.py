@@ -78,7 +78,7 @@ def ask(
         str | None, typer.Option(metavar="PROFILE", help="Coordinate profile instead of the model family's own.")
     ] = None,
     segmenter: Annotated[
-        str, typer.Option(metavar="NAME", help="nano-seg, classical or sam2:DIR_OR_HUB_ID.")
+        str, typer.Option(metavar="NAME", help="nano-seg, classical, sam2:DIR_OR_HUB_ID or remote:URL.")
     ] = "nano-seg",
     tools: Annotated[str, typer.Option(metavar="NAMES", help="all (that fit), none, or names with commas.")] = "all",
     max_turns: Annotated[int, typer.Option(metavar="N", help="Replies of the model at most.")] = 8,
@@ -175,7 +175,7 @@ def demo(
     ] = None,
     model: Annotated[str, typer.Option(metavar="MODEL", help="The model to ask.")] = "nano",
     segmenter: Annotated[
-        str, typer.Option(metavar="NAME", help="nano-seg, classical or sam2:DIR_OR_HUB_ID.")
+        str, typer.Option(metavar="NAME", help="nano-seg, classical, sam2:DIR_OR_HUB_ID or remote:URL.")
     ] = "nano-seg",
     json_: _Json = False,
 ) -> None:

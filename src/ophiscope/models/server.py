@@ -18,7 +18,7 @@ from ophiscope.errors import ModelFailed, WrongInput
 from ophiscope.models.address import ServerAddress, build_server_card, parse_server_name
 from ophiscope.models.batch import collect_replies
 from ophiscope.models.wire import Adaptation, has_specials, parse_completion, render_data_uri, render_request
-from ophiscope.net.transport import Abort, Breaker, Link, LinkLimits, Refused, build_headers, build_tls
+from ophiscope.net.transport import GRACE_S, Abort, Breaker, Link, LinkLimits, Refused, build_headers, build_tls
 
 __all__ = [
     "LinkLimits",
@@ -28,8 +28,6 @@ __all__ = [
     "parse_server_name",
 ]
 
-_GRACE_S = 1.0
-"""What a thread may take to notice that its socket is gone."""
 _CONTEXT_FULL = re.compile(
     rb"context_length_exceeded|exceed_context_size|maximum context length|maximum model length|max_model_len"
     rb"|exceeds? the (?:available|model's) context|longer than the model's context",
@@ -120,7 +118,7 @@ class ServerModel:
             futures = [pool.submit(self._ask, request, abort, until) for request in requests]
             wait(futures, timeout=max(0.0, until - self._clock()))
             abort.fire()
-            wait(futures, timeout=_GRACE_S)
+            wait(futures, timeout=GRACE_S)
             return collect_replies(map(self._outcome, futures))
         finally:
             # Also on Ctrl-C: nothing may go on in the background.

@@ -12,6 +12,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeVar
@@ -22,6 +23,7 @@ from ophiscope.errors import ModelFailed, WrongInput
 from ophiscope.net.address import MODEL_SERVER, Peer
 
 __all__ = [
+    "GRACE_S",
     "Abort",
     "Answered",
     "Breaker",
@@ -36,6 +38,8 @@ _T = TypeVar("_T")
 _AGAIN = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
 """Statuses after which the same request may succeed; asking for a completion changes nothing, so it is repeatable."""
 _CONNECT_S = 10.0
+GRACE_S = 1.0
+"""What a thread may take to notice that its socket is gone."""
 _NO_CONNECTION = "no connection; is it running at this address?"
 
 
@@ -228,6 +232,27 @@ class Link:
             abort.sleep(wait_s)
         tries = "1 try" if len(causes) == 1 else f"{len(causes)} tries"
         raise ModelFailed(f"The {self.peer.name} gave no usable reply{within} ({tries}; the last: {causes[-1]}).")
+
+    def exchange_alone(self, body: bytes, parse: Callable[[bytes], _T]) -> Answered:
+        """One exchange with the whole deadline to itself; even a name look-up that hangs does not outlast it.
+
+        Raises:
+            ModelFailed: See :meth:`exchange`.
+        """
+        abort, until = Abort(), self.clock() + self.limits.deadline_s
+        pool = ThreadPoolExecutor(1, self.peer.name.replace(" ", "-"))
+        try:
+            future = pool.submit(self.exchange, body, parse, abort, until)
+            wait([future], timeout=self.limits.deadline_s)
+            abort.fire()
+            wait([future], timeout=GRACE_S)
+            if not future.done():
+                raise ModelFailed(f"The {self.peer.name} gave no usable reply within {self.limits.deadline_s:g} s.")
+            return future.result()
+        finally:
+            # Also on Ctrl-C: nothing may go on in the background.
+            abort.fire()
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _compute_wait(self, turn: int) -> float:
         longest = min(self.limits.first_wait_s * 2.0**turn, self.limits.longest_wait_s)

@@ -101,7 +101,7 @@ def _understand(asked: str, segmenter: Segmenter) -> str:
     if not segmenter.targets:
         raise ToolError(
             ToolCode.NOT_APPLICABLE,
-            f"The segmenter {segmenter.name} takes boxes only; use segment_box here, or run with nano-seg for text.",
+            "The segmenter here takes boxes only; use segment_box, or run with nano-seg for text.",
         )
     return resolve_target(asked, segmenter.targets)
 

@@ -20,6 +20,7 @@ from ophiscope.tools.segmenters.segmenter import Prediction, Segmenter, Sight
 from ophiscope.tools.tool import Fact, Look
 
 __all__ = [
+    "SEGMENTING",
     "THRESHOLD",
     "compute_area_share",
     "compute_mask",
@@ -30,6 +31,8 @@ __all__ = [
 ]
 
 THRESHOLD = 0.5
+SEGMENTING = frozenset({"segment_box", "segment_text"})
+"""The tools that show a segmenter what a view shows."""
 _MOST_MASK_PX = 4_000_000
 """Up to this many root pixels a mask is made at root resolution, beyond it at that of the segmenter's picture."""
 

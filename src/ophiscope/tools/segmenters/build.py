@@ -1,23 +1,26 @@
 """From the words of a command line to a segmenter."""
 
 from ophiscope.errors import WrongInput
+from ophiscope.tools.segmenters.remote_address import SCHEME, parse_segmenter_name
 from ophiscope.tools.segmenters.segmenter import Segmenter
 
 __all__ = ["SEGMENTERS", "build_segmenter"]
 
-SEGMENTERS = ("nano-seg", "classical", "sam2:DIR_OR_HUB_ID")
+SEGMENTERS = ("nano-seg", "classical", "sam2:DIR_OR_HUB_ID", "remote:URL")
 """What can be built here."""
 
 
-def build_segmenter(spec: str, *, offline: bool = False) -> Segmenter:
-    """The segmenter that ``spec`` names: ``nano-seg`` (embedded, learned), ``classical`` (no weights), or ``sam2:``.
+def build_segmenter(spec: str, *, offline: bool = False, key: str | None = None) -> Segmenter:
+    """The segmenter that ``spec`` names: ``nano-seg`` (embedded), ``classical`` (no weights), ``sam2:`` or ``remote:``.
 
     Args:
         spec: As given on the command line.
-        offline: Whether nothing may be fetched.
+        offline: Whether nothing may be fetched, and no server asked.
+        key: For a segmenter behind a server that wants one.
 
     Raises:
         WrongInput: If the name is unknown, comes in a later version, or the libraries it needs are not installed.
+        ModelFailed: If a segmenter's server does not say in time what it is.
     """
     if spec == "classical":
         try:
@@ -42,6 +45,10 @@ def build_segmenter(spec: str, *, offline: bool = False) -> Segmenter:
         except ImportError as error:
             raise _explain_missing(spec, error) from error
         return load_sam2(spec, offline=offline)
+    if spec.startswith(SCHEME):
+        from ophiscope.tools.segmenters.remote import Remote  # the HTTP client costs time that the others need not pay
+
+        return Remote(parse_segmenter_name(spec), api_key=key, offline=offline)
     raise WrongInput(f"Unknown segmenter {spec!r}; accepted: {', '.join(SEGMENTERS)}.")
 
 
