@@ -6,6 +6,7 @@ still held against the expected one before anything is allocated.
 
 import io
 import struct
+import zlib
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 _LEVEL = 1
+_SAMPLES = {0: 1, 2: 3}
+"""Of a pixel, by the colour type of the header: grey and RGB."""
 _MODES = {"L": np.uint8, "I;16": np.uint16, "RGB": np.uint8, "1": np.bool_}
 
 
@@ -63,6 +66,7 @@ def decode_png_array(data: bytes, size_wh: tuple[int, int] | None = None) -> NDA
             f"a stored picture declares {declared[0]}x{declared[1]} pixels, not {size_wh[0]}x{size_wh[1]}",
         )
     check_picture(declared, DEFAULT_LIMITS, bytes_per_pixel=4)
+    _check_rows(data, declared)
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
             if image.mode not in _MODES or image.size != declared:
@@ -74,6 +78,25 @@ def decode_png_array(data: bytes, size_wh: tuple[int, int] | None = None) -> NDA
         raise MediaRejected(
             MediaCode.CORRUPT, f"a stored picture cannot be decoded ({type(problem).__name__})"
         ) from None
+
+
+def _check_rows(data: bytes, size_wh: tuple[int, int]) -> None:
+    """Pillow takes a file with too few rows for a picture whose last rows are black."""
+    depth, colour, interlaced = data[24], data[25], data[28]
+    if colour not in _SAMPLES or interlaced:
+        raise MediaRejected(MediaCode.CORRUPT, "a stored picture has colours or an order that we do not write")
+    expected = size_wh[1] * (1 + (size_wh[0] * depth * _SAMPLES[colour] + 7) // 8)
+    inflate, found, at = zlib.decompressobj(), 0, 8
+    try:
+        while at + 12 <= len(data) and found <= expected:
+            length, kind = struct.unpack(">I4s", data[at : at + 8])
+            if kind == b"IDAT":
+                found += len(inflate.decompress(data[at + 8 : at + 8 + length], expected - found + 1))
+            at += 12 + length
+    except zlib.error:
+        raise MediaRejected(MediaCode.CORRUPT, "a stored picture cannot be unpacked") from None
+    if found != expected:
+        raise MediaRejected(MediaCode.CORRUPT, "a stored picture holds more or fewer rows than it declares")
 
 
 def encode_picture_png(pixels_H_W_3: NDArray[np.uint8]) -> bytes:

@@ -87,6 +87,8 @@ class _Answer(_Wire):
 
 
 class _Spoken(BaseModel):
+    model_config = ConfigDict(strict=True)
+
     contract: int
 
 
