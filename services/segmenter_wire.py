@@ -212,7 +212,7 @@ def render_result(result: Found | NotServed | None, shape: tuple[int, ...]) -> d
     if isinstance(result, NotServed):
         problem = {"code": result.code, "message": result.message, "nearest": list(result.nearest)}
         return {"error": problem}
-    if result is None or not _is_sound(result, shape):
+    if not isinstance(result, Found) or not _is_sound(result, shape):
         return {"error": {"code": "failed", "message": "the segmenter failed on this prompt", "nearest": []}}
     values = np.asarray(result.probability_H_W)
     found: dict[str, Any] = {"probability_png": None}
@@ -228,10 +228,12 @@ def render_result(result: Found | NotServed | None, shape: tuple[int, ...]) -> d
 
 def _is_sound(result: Found, shape: tuple[int, ...]) -> bool:
     values = np.asarray(result.probability_H_W)
+    if values.shape != shape or values.dtype.kind not in "bf":
+        return False
     shares = [float(result.score), 0.0 if result.presence is None else float(result.presence)]
-    if values.dtype != np.bool_ and values.size:
+    if values.dtype != np.bool_:
         shares += [float(values.min()), float(values.max())]  # of which both are NaN where any is
-    return values.shape == shape and all(-1e-4 <= share <= 1 + 1e-4 for share in shares)
+    return all(-1e-4 <= share <= 1 + 1e-4 for share in shares)
 
 
 def _encode_png(image: Image.Image) -> str:
