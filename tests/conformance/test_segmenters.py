@@ -1,5 +1,6 @@
 """What every segmenter keeps to: one suite over all of them, learned or not."""
 
+import contextlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from ophiscope.errors import ToolError, WrongInput
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.segmenter import Segmenter
+from segmenter_runs import NANO_SEG, running
 
 DATA = Path(os.environ.get("OPHISCOPE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "seg_pack"
 
@@ -48,14 +50,22 @@ def build_named(name: str) -> Callable[[], Segmenter]:
     return build
 
 
+def build_remote_nano(request: pytest.FixtureRequest) -> Segmenter:
+    """nano-seg behind the reference service, which is a process of its own until the suite has gone by."""
+    pytest.importorskip("torch")
+    stack = contextlib.ExitStack()
+    request.addfinalizer(stack.close)
+    return build_segmenter(stack.enter_context(running(NANO_SEG)).name)
+
+
 @pytest.fixture(
     scope="module",
-    params=[build_named("classical"), build_named("nano-seg"), build_random_nano, build_random_sam2],
-    ids=["classical", "nano-seg", "nano-seg-random", "sam2-random"],
+    params=[build_named("classical"), build_named("nano-seg"), build_random_nano, build_random_sam2, build_remote_nano],
+    ids=["classical", "nano-seg", "nano-seg-random", "sam2-random", "remote"],
 )
 def segmenter(request: pytest.FixtureRequest) -> Segmenter:
-    build: Callable[[], Segmenter] = request.param
-    return build()
+    build: Callable[..., Segmenter] = request.param
+    return build(request) if build is build_remote_nano else build()
 
 
 def build_picture(width: int, height: int, disc: tuple[float, float, float] | None) -> NDArray[np.uint8]:

@@ -1,0 +1,162 @@
+"""A segmenter behind a server, through the command line: the reference service is a real process."""
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cli_runs import Done, start_cli
+from episode_cases import write_call
+from ophiscope.core.trace import RefusalEvent
+from ophiscope.ledger.read import read_trace
+from ophiscope.ledger.verify import verify
+from segmenter_runs import BRIGHT, NANO_SEG, Service, running
+from stub_openai import StubServer
+
+TEXT = write_call("segment_text", view=1, target="polyp")
+BOX = write_call("segment_box", view=1, box=[430, 300, 780, 640])
+REPLIES = (TEXT, BOX, "<answer>mask [E2]</answer>")
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pink, with a brighter disc; of a size that nano-seg in process looks at without shrinking."""
+    yy, xx = np.mgrid[:300, :400] + 0.5
+    pixels = np.full((300, 400, 3), (150, 90, 80), np.float64) + np.random.default_rng(1).normal(0, 4, (300, 400, 3))
+    pixels[np.hypot(xx - 240, yy - 140) <= 45] += (70, 60, 40)
+    path = tmp_path_factory.mktemp("media") / "disc.png"
+    Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8)).save(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """nano-seg behind HTTP."""
+    pytest.importorskip("torch")
+    with running(NANO_SEG) as service:
+        yield service
+
+
+def read_mask(path: Path) -> np.ndarray:
+    with Image.open(path) as mask:
+        return np.array(mask)
+
+
+def test_a_remote_segmenter_finds_what_it_finds_in_process(
+    image: Path, service: Service, tmp_path: Path, run_here: Callable[..., Done]
+) -> None:
+    said, masks = {}, {}
+    for name in ("nano-seg", service.name):
+        for cited in ("E1", "E2"):
+            key = "here" if name == "nano-seg" else "remote"
+            out = tmp_path / f"{key}-{cited}"
+            with StubServer([TEXT, BOX, f"<answer>mask [{cited}]</answer>"]) as stub:
+                done = run_here(
+                    "ask", image, "Outline the polyp", "--model", stub.model_argument, "--segmenter", name,
+                    "--out", out, "--mask", tmp_path / f"{key}-{cited}.png", "--json",
+                )  # fmt: skip
+            assert (done.returncode, done.stderr) == (0, "")
+            assert verify(out).intact
+            said[key] = json.loads(done.stdout)
+            masks[key, cited] = read_mask(tmp_path / f"{key}-{cited}.png")
+    here, remote = said["here"]["evidence"], said["remote"]["evidence"]
+    # Named: both were shown all of the view at its own size, and 8 bits of probability keep what is above one half.
+    assert np.array_equal(masks["here", "E1"], masks["remote", "E1"])
+    assert masks["here", "E1"].sum() > 1000
+    assert [remote[0][key] for key in ("score", "presence")] == [here[0][key] for key in ("score", "presence")]
+    # A box: in process the segmenter is shown its surroundings, enlarged; a server is shown the view. Not bit for bit.
+    both = masks["here", "E2"] & masks["remote", "E2"]
+    either = masks["here", "E2"] | masks["remote", "E2"]
+    assert both.sum() / either.sum() > 0.9
+    assert remote[0]["segmented"]["segmenter"] == service.name
+    assert remote[0]["segmented"]["weights_sha256"] == here[0]["segmented"]["weights_sha256"]
+    manifest = json.loads((tmp_path / "remote-E1" / "manifest.json").read_text())
+    assert manifest["segmenter"]["weights_sha256"] == here[0]["segmented"]["weights_sha256"]
+
+
+def test_a_service_killed_in_mid_run_is_told_to_the_model_which_goes_on(
+    image: Path, tmp_path: Path, run_here: Callable[..., Done]
+) -> None:
+    text = write_call("segment_text", view=1, target="square")
+    with running(BRIGHT) as service:
+
+        def say(body: dict[str, list[dict[str, object]]]) -> str:
+            turn = sum(message["role"] == "assistant" for message in body["messages"])
+            if turn == 1:
+                service.process.kill()
+                service.process.wait()
+            return (text, BOX, "<answer>mask [E1]</answer>")[turn]
+
+        with StubServer(say) as stub:  # type: ignore[arg-type]
+            done = run_here(
+                "ask", image, "Outline the square", "--model", stub.model_argument, "--segmenter", service.name,
+                "--out", tmp_path / "t", "--json",
+            )  # fmt: skip
+    said = json.loads(done.stdout)
+    assert (done.returncode, said["stop"], said["answer"]) == (0, "answered", "mask")
+    assert said["tool_calls"] == {"attempted": 2, "valid": 1}
+    refused = [event for event in read_trace(tmp_path / "t").events if isinstance(event, RefusalEvent)]
+    assert [event.code for event in refused] == ["tool_failed"]
+    assert "no connection" in refused[0].text
+    assert "127.0.0.1" not in refused[0].text
+    assert verify(tmp_path / "t").intact
+    replayed = run_here("verify", tmp_path / "t", "--replay")
+    assert "an address out of a trace is not asked" in replayed.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "text"),
+    [
+        (("--segmenter", "remote:http://127.0.0.1:9", "--offline"), 2, "--offline forbids a segmenter behind a server"),
+        (("--segmenter", "remote:http://me:secret@127.0.0.1:9"), 2, "OPHISCOPE_SEGMENTER_KEY"),
+        (("--segmenter", "remote:http://127.0.0.1:9?key=secret"), 2, "accepted is remote:URL"),
+        (("--segmenter", "remote:"), 2, "http and https are accepted"),
+    ],
+)
+def test_what_cannot_be_used_gets_one_line(
+    arguments: tuple[str, ...], code: int, text: str, image: Path, tmp_path: Path, run_here: Callable[..., Done]
+) -> None:
+    done = run_here("ask", image, "Is there a polyp?", "--model", "nano", *arguments, "--out", tmp_path / "t")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert done.stderr.count("\n") == 1
+    assert text in done.stderr
+    assert "secret" not in done.stderr
+    assert not (tmp_path / "t").exists()
+
+
+def test_nobody_there_is_exit_3(image: Path, tmp_path: Path, run_here: Callable[..., Done]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+        port = closing.getsockname()[1]
+    with StubServer(REPLIES) as stub:
+        done = run_here(
+            "ask", image, "Outline the polyp", "--model", stub.model_argument,
+            "--segmenter", f"remote:http://127.0.0.1:{port}", "--out", tmp_path / "t",
+        )  # fmt: skip
+    assert done.returncode == 3
+    assert "segmenter server gave no usable reply" in done.stderr
+    assert stub.hits == 0
+
+
+def test_the_command_asks_a_service_with_a_key(image: Path, tmp_path: Path) -> None:
+    key = "t0ken-0123456789"
+    text = write_call("segment_text", view=1, target="square")
+    with (
+        running(BRIGHT, OPHISCOPE_SEGMENTER_KEY=key) as service,
+        StubServer([text, "<answer>mask [E1]</answer>"]) as stub,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setitem(os.environ, "OPHISCOPE_SEGMENTER_KEY", key)
+        process = start_cli(
+            "ask", image, "Outline the square", "--model", stub.model_argument,
+            "--segmenter", service.name, "--out", tmp_path / "t", "--json",
+        )  # fmt: skip
+        printed, complained = process.communicate(timeout=60)
+    assert (process.returncode, complained) == (0, "")
+    assert json.loads(printed)["evidence"][0]["presence"] == 1.0
+    held = b"".join(path.read_bytes() for path in (tmp_path / "t").rglob("*") if path.is_file())
+    assert key.encode() not in held
