@@ -24,8 +24,8 @@ test: env
 	$(BIN)/python -m pytest -m "not soak"
 
 check: env
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks services
+	$(BIN)/ruff format --check src tests benchmarks services
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -36,8 +36,8 @@ soak: env
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 format: env
-	$(BIN)/ruff format src tests benchmarks
-	$(BIN)/ruff check --fix src tests benchmarks
+	$(BIN)/ruff format src tests benchmarks services
+	$(BIN)/ruff check --fix src tests benchmarks services
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -73,7 +73,11 @@ class SegmenterServer(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """A thread for a connection, while there are not too many."""
         if self._connections.acquire(blocking=False):
-            super().process_request(request, client_address)
+            try:
+                super().process_request(request, client_address)
+            except RuntimeError:  # no thread could be started, so none will count this one down
+                self._connections.release()
+                raise
             return
         with contextlib.suppress(OSError):
             request.settimeout(0.2)

@@ -14,6 +14,7 @@ from ophiscope.agent.probe import ProbeReport, probe_coords
 from ophiscope.apps.terminal import print_json, print_lines
 from ophiscope.errors import OphiscopeError, WrongInput
 from ophiscope.media.guard import DEFAULT_LIMITS
+from ophiscope.net.address import MODEL_SERVER, SEGMENTER_SERVER
 
 __all__ = ["run_doctor"]
 
@@ -61,8 +62,9 @@ def _check_all() -> Iterator[_Check]:
         yield _check_built("model nano", lambda: build_model("nano"))
         yield _check_built("segmenter nano-seg", lambda: build_segmenter("nano-seg"))
     yield _check_state_folder()
-    key = "set" if os.environ.get("OPHISCOPE_API_KEY") else "not set (only servers that ask for one need it)"
-    yield _Check("OPHISCOPE_API_KEY", True, False, key)
+    for peer in (MODEL_SERVER, SEGMENTER_SERVER):
+        key = "set" if os.environ.get(peer.key) else "not set (only servers that ask for one need it)"
+        yield _Check(peer.key, True, False, key)
 
 
 def _check_library(name: str, *, needed: bool, fix: str) -> _Check:
