@@ -39,6 +39,7 @@ REMOTE_LIMITS = LinkLimits(deadline_s=30.0, max_tries=4, connect_tries=3, first_
 """8 MiB for a reply: the largest picture that is sent gives below 2 MB of answer, and JSON grows when it is read."""
 _HEALTH_S = 5.0
 _MOST_SIDE_PX = 1024
+_MOST_TARGET_CHARS = 200
 
 
 class Remote:
@@ -165,6 +166,10 @@ class Remote:
         if target is None:
             return None
         if self.targets is None:
+            if len(target) > _MOST_TARGET_CHARS or not target.isprintable():
+                raise ToolError(
+                    ToolCode.UNKNOWN_TARGET, f"A target is named in 1 to {_MOST_TARGET_CHARS} printable characters."
+                )
             return target
         if not self.targets:
             raise ToolError(
