@@ -355,3 +355,19 @@ def test_a_real_process_loads_serves_and_ends_after_what_is_under_way() -> None:
         with pytest.raises(ToolError, match="no connection") as caught:
             remote.predict(PICTURE, box_xyxy=(2.0, 0.0, 8.0, 6.0), target=None)
     assert caught.value.code is ToolCode.TOOL_FAILED
+
+
+def test_the_thirty_lines_of_the_readme_are_a_service(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "services" / "README.md").read_text("utf-8"), re.DOTALL)
+    assert block.count("\n") <= 32
+    model = "def load_my_model(path): return lambda picture, box, target: (picture[:, :, 0] / 255.0, 0.25)\n"
+    (tmp_path / "mine.py").write_text(model + block)
+    (tmp_path / "weights").write_bytes(b"weights")
+    with running(
+        tmp_path / "mine.py", "--weights", str(tmp_path / "weights"), PYTHONPATH=str(ROOT / "services")
+    ) as service:
+        remote = build_remote(service.url)
+        assert remote.weights_sha256 == hashlib.sha256(b"weights").hexdigest()
+        said = remote.predict(PICTURE, box_xyxy=None, target="polyp")
+    assert np.array_equal(said.probability_H_W, PICTURE[:, :, 0] / np.float32(255))
+    assert (said.score, said.presence) == (0.25, None)
