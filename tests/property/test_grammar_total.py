@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ophiscope.core.action import Answer, Call, Malformed
+from ophiscope.protocol.answer_text import parse_answer
 from ophiscope.protocol.grammar import MAX_CALL_CHARS, parse_reply, render_answer, render_call
 from timing import least_seconds
 
@@ -184,6 +185,18 @@ def test_time_is_linear(start, unit):
     # that is the least base; time that grew with the square would be far over.
     bound = 12 * max(seconds, 0.002)
     assert least_seconds(lambda: parse_reply(large), enough=bound) <= bound
+
+
+@pytest.mark.parametrize(
+    "unit", ["[E1]", "[E1, E2] ", "[E1].", "yes, ", "1-2 s: x\n", "box [", "B. ", " \n", "[E", "cannot tell "]
+)
+def test_answers_are_read_in_linear_time(unit):
+    small, large = (unit * (size // len(unit)) for size in (100_000, 1_000_000))
+    for options in ((), ("a", "b")):
+        seconds = least_seconds(lambda options=options: parse_answer(small, options), tries=5)
+        assert seconds <= 0.040
+        bound = 12 * max(seconds, 0.002)
+        assert least_seconds(lambda options=options: parse_answer(large, options), enough=bound) <= bound
 
 
 def test_longest_call_is_bounded_in_time_whatever_it_holds():

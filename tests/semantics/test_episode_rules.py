@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -175,6 +176,12 @@ def test_an_answer_that_only_points_is_what_it_points_to(replies: list[str], kin
         ([SEGMENT, OTHER], "[E1], [E2]", "bad_answer", "exactly one evidence"),
         ([], ".", "bad_answer", "without words"),
         ([EMPTY], "[E1]", "bad_answer", "neither a mask nor a box"),
+        ([], "box [500, 500, 400, 600]", "bad_box", "x0 < x1"),
+        ([], "box [10, 10, 10, 20] in view 1", "bad_box", "x0 < x1"),
+        ([], "Box [nan, 1, 2, 3].", "bad_box", "plain numbers"),
+        ([], "box [1, 2, 3]", "bad_box", "plain numbers"),
+        ([], "point [1e400, 1]", "bad_box", "plain numbers"),
+        ([SEGMENT], "".join(f"[E{i}]" for i in range(2, 40)), "unknown_evidence", "E2, E3, E4, E5, E6 and 33 more"),
     ],
 )
 def test_an_answer_without_words_that_points_to_no_one_thing_is_refused_once(
@@ -185,8 +192,21 @@ def test_an_answer_without_words_that_points_to_no_one_thing_is_refused_once(
     refusals = [event for event in mended.trace.events if event.event == "refusal"]
     assert [refusal.code for refusal in refusals] == [code]
     assert told in refusals[0].text
+    assert len(refusals[0].text) < 500
     stubborn = play([*calls, *[f"<answer>{said}</answer>"] * 2, "<answer>yes</answer>"])
     assert (stubborn.outcome.stop, stubborn.outcome.answer) == (StopReason.MALFORMED, None)
+
+
+def test_what_a_model_computed_anew_is_in_its_trace() -> None:
+    case = Case((build_colour_study(),), "Is it there?")
+    model = ScriptedModel(["<answer>yes</answer>"])
+    told = model.sample
+    model.sample = lambda requests: [replace(reply, recomputed_tokens=7, prompt_tokens=40) for reply in told(requests)]
+    setup = build_test_setup(case, model)
+    sink = build_memory_sink(setup)
+    run_episode(Job(case, sink, "recomputed"), setup, model)
+    (reply,) = sink.trace.replies
+    assert (reply.recomputed_tokens, reply.prompt_tokens) == (7, 40)
 
 
 def test_words_that_cite_stay_words() -> None:

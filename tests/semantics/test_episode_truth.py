@@ -18,6 +18,7 @@ from ophiscope.core.chat import Request
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import Box, Mask
 from ophiscope.core.result import ResultKind
+from ophiscope.eval.runner import EvalItem, ItemSource, run_items
 from ophiscope.media.sources import build_array_study
 from ophiscope.models.scripted import ScriptedModel
 
@@ -85,6 +86,27 @@ def test_no_canary_is_reachable_while_an_episode_runs() -> None:
         assert b"What is it?" in state
         assert CANARY.encode() not in state
         assert mask_bytes not in state
+        assert CANARY_BYTES.tobytes() not in state
+
+
+def test_no_canary_is_reachable_where_case_and_key_lie_side_by_side() -> None:
+    """Evaluation holds both; what it gives to the model, and all that the episode then reaches, must not lead back."""
+    case, key = build_case_and_key()
+    states: list[bytes] = []
+
+    def say(request: Request) -> str:
+        episodes = [thing for thing in gc.get_objects() if type(thing) is Episode]
+        states.append(dump_state(request, episodes, model))
+        return [ZOOM, SEGMENT, "<answer>a square [E2]</answer>"][(len(request.messages) - 2) // 2]
+
+    model = ScriptedModel(say)
+    source = ItemSource("one", lambda: EvalItem(case, key))
+    (record,) = run_items([source], model, lambda case: build_test_setup(case, model))
+    assert record.name == "one"
+    assert len(states) == 3
+    for state in states:
+        assert b"What is it?" in state
+        assert CANARY.encode() not in state
         assert CANARY_BYTES.tobytes() not in state
 
 

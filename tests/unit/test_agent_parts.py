@@ -3,6 +3,7 @@
 import asyncio
 import math
 import socket
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -186,9 +187,30 @@ def test_offline_refuses_every_socket_and_gives_them_back() -> None:
             lambda: socket.getaddrinfo("localhost", 80),
             lambda: socket.socket().connect(("127.0.0.1", 9)),
             lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9)),
+            lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendmsg([b"x"], [], 0, ("127.0.0.1", 9)),
         ):
             with pytest.raises(SocketRefused):
                 attempt()
+    assert (socket.socket, socket.getaddrinfo) == kept
+
+
+def test_offline_blocks_that_overlap_in_threads_end_with_the_last() -> None:
+    kept = socket.socket, socket.getaddrinfo
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with offline():
+            entered.set()
+            assert leave.wait(10)
+
+    thread = threading.Thread(target=hold)
+    with offline():
+        thread.start()
+        assert entered.wait(10)
+    with pytest.raises(SocketRefused):
+        socket.getaddrinfo("localhost", 80)
+    leave.set()
+    thread.join(10)
     assert (socket.socket, socket.getaddrinfo) == kept
 
 

@@ -10,6 +10,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
 from media_files import draw_grey, encode_dicom
+from ophiscope.core.frame import Frame
 from ophiscope.core.study import Study
 from ophiscope.core.window import Window
 from ophiscope.errors import MediaCode, MediaRejected
@@ -93,6 +94,43 @@ def test_a_window_that_shows_nothing_is_replaced_and_said(tmp_path: Path) -> Non
     assert header.default_window is not None
     assert header.default_window.center < 5000
     assert any("shows nothing" in note for note in header.notes)
+
+
+def show(study: Study, frame_wh: tuple[int, int]) -> NDArray[np.uint8]:
+    return render_picture(study, Frame(study.header.root, frame_wh)).pixels_H_W_3[:, :, 0]
+
+
+VOI_TABLES = {
+    "rising": list(range(0, 4096)),
+    "falling": list(range(4095, -1, -1)),
+    "gamma": [round(4095 * (value / 4095) ** 4) for value in range(4096)],
+    "a tent": [2 * min(value, 4095 - value) for value in range(4096)],
+    "flat, then rising": [0] * 2000 + [min(4095, 5 * step) for step in range(2096)],
+}
+
+
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("name", VOI_TABLES)
+def test_a_voi_table_is_what_is_shown_at_first(tmp_path: Path, name: str, photometric: str) -> None:
+    table = build_table(0, VOI_TABLES[name], bits=12)
+    study = read(tmp_path, BitsStored=12, VOILUTSequence=table, PhotometricInterpretation=photometric)
+    w, h = study.header.size_wh
+    expected = np.asarray(VOI_TABLES[name])[GREY] / 4095 * 255  # by hand: the table, then its range of 12 bits
+    expected = 255 - expected if photometric == "MONOCHROME1" else expected
+    assert np.abs(show(study, (w, h)) - expected).max() <= 1.5
+    np.testing.assert_array_equal(study.source.read_root(), GREY)
+    assert render_picture(study, Frame(study.header.root, (w, h))).window is None
+    window = Window(1000.0, 400.0)
+    shown = render_picture(study, Frame(study.header.root, (w, h)), window=window)
+    assert shown.window == window
+    assert len({*shown.pixels_H_W_3[:, :, 0].ravel().tolist()}) > 2
+
+
+def test_a_sigmoid_window_is_what_is_shown_at_first(tmp_path: Path) -> None:
+    study = read(tmp_path, BitsStored=12, WindowCenter="2000", WindowWidth="1000", VOILUTFunction="SIGMOID")
+    expected = 255 / (1 + np.exp(-4 * (GREY.astype(float) - 2000) / 1000))  # PS3.3 C.11.2.1.3.1
+    assert np.abs(show(study, study.header.size_wh) - expected).max() <= 1.5
+    assert study.header.default_window == Window(2000.0, 1000.0)
 
 
 def test_a_voi_table_becomes_the_window_over_which_it_rises(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import torch
 
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
 from ophiscope.recipes.nano.arms import ARMS, TOKEN_PX, write_arm_trajectory
-from ophiscope.recipes.nano.certificate import ANSWERS, OverviewNet, certify, compute_words, draw_samples
+from ophiscope.recipes.nano.certificate import certify
+from ophiscope.recipes.nano.certificate_nets import Batch, CloseNet, OverviewNet
+from ophiscope.recipes.nano.certificate_samples import ANSWERS, compute_words, draw_samples
 from ophiscope.recipes.nano.evaluate import EvalReport, build_guesser, list_sources, run_sets, spell_guess
 from ophiscope.recipes.nano.interventions import FIRST_SEED, Bench, InterventionReport, build_twin, measure_kind
 from ophiscope.recipes.nano.items import FIRST_TEST_SEED, compute_blob_mask, draw_phantom, judge_answer
@@ -186,13 +188,38 @@ def test_a_certificate_can_be_resumed(tmp_path: Path) -> None:
     assert "| W | 1 | 54 | 6 |" in render_certificates([first])
 
 
-def test_the_overview_network_reads_picture_question_and_what_is_open() -> None:
-    net = OverviewNet(2).eval()
+@pytest.mark.parametrize("kind", [OverviewNet, CloseNet])
+def test_the_networks_read_all_that_they_are_given(kind: type) -> None:
+    torch.manual_seed(0)
+    net = kind(2).eval()
     words = torch.from_numpy(np.stack([compute_words(draw_phantom(seed, "W", whole=False).ask) for seed in (1, 2)]))
     pictures = torch.randint(0, 256, (2, 96, 112), dtype=torch.uint8)
-    shown = torch.tensor([0, 1])
-    logits = net(pictures, words, shown)
+    places = torch.tensor([[[20.0, 30.0], [-1.0, -1.0]], [[111.0, 95.0], [50.2, 40.7]]])
+    batch = Batch(pictures, words, torch.tensor([0, 1]), places, torch.zeros(2, dtype=torch.int64))
+    logits = net(batch)
     assert logits.shape == (2, len(ANSWERS))
-    assert not torch.equal(net(255 - pictures, words, shown), logits)
-    assert not torch.equal(net(pictures, 1 - words, shown), logits)
-    assert not torch.equal(net(pictures, words, 1 - shown), logits)
+    changed = [
+        batch._replace(pictures_B_H_W=torch.randint(0, 256, (2, 96, 112), dtype=torch.uint8)),
+        batch._replace(words_B_F=1 - words),
+        batch._replace(shown_B=1 - batch.shown_B),
+    ]
+    if kind is CloseNet:
+        changed.append(batch._replace(places_B_K_2=places.flip(0)))
+        far = pictures.clone()
+        far[0, 60:, :] = 0  # beyond what is cut out around the only place of the first
+        assert torch.equal(net(batch._replace(pictures_B_H_W=far))[0], logits[0])
+    for other in changed:
+        assert not torch.equal(net(other), logits)
+
+
+def test_places_are_where_the_overview_shows_something(tmp_path: Path) -> None:
+    drawn = draw_samples(tmp_path, "L1", 40)
+    contrast: dict[int, list[float]] = {0: [], 12: []}
+    for picture, places in zip(drawn.pictures_N_H_W, drawn.places_N_K_2, strict=True):
+        assert (places[0] >= 0).all()
+        padded = np.pad(picture.astype(float), 30, mode="reflect")
+        for shift, found in contrast.items():
+            x, y = (int(v) + 30 + shift for v in places[0])
+            around = np.concatenate([padded[y - 7, x - 7 : x + 8], padded[y + 7, x - 7 : x + 8]])
+            found.append(abs(padded[y - 1 : y + 2, x - 1 : x + 2].mean() - around.mean()))
+    assert np.median(contrast[0]) > 1.5 * np.median(contrast[12])

@@ -73,6 +73,11 @@ def test_understood(asked: str, target: str) -> None:
         "",
         "?",
         "polyp lung",
+        "pancrea",
+        "gallblader",
+        "polypp",
+        "retinal vesel",
+        "skin leson",
         "left lung",
         "x" * 5000,
     ],
@@ -88,6 +93,9 @@ def test_refused_with_the_three_nearest(asked: str) -> None:
 
 
 def test_the_nearest_share_words() -> None:
+    for asked in ("carcinoma", "cancer", "nodule", "lump"):
+        with pytest.raises(ToolError, match=r"Nearest: .*breast tumor"):
+            resolve_target(asked, TARGETS)
     with pytest.raises(ToolError, match=r"Nearest: breast tumor"):
         resolve_target("breast swelling", TARGETS)
 
@@ -120,6 +128,12 @@ def test_only_targets_that_a_segmenter_has_are_reached() -> None:
         ("inferior vena cava", "Mark the IVC", True),
         ("polyp", "Is there a liver?", False),
         ("left kidney", "Is there an ulcer?", False),
+        ("kidney left", "What is seen in the left lung?", False),
+        ("kidney left", "Is there a cyst in the right kidney?", False),
+        ("kidney left", "Outline the kidneys.", True),
+        ("breast tumor", "Is there a tumor in the skin?", False),
+        ("skin lesion", "What pattern does the lesion in the left lung show?", False),
+        ("skin lesion", "Is the lesion malignant?", True),
     ],
 )
 def test_whether_a_question_names_a_target(target: str, text: str, named: bool) -> None:

@@ -5,6 +5,7 @@ it has no mask, and ``mask`` alone is the only mask there is. An answer that nei
 refused, because a text without words would look like an answer to everything behind.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -22,6 +23,12 @@ __all__ = ["Answered", "Known", "compute_answer"]
 
 _STOPS = " \n.,;:"
 """What citations leave behind."""
+_MOST_NAMED = 5
+_PLACE = re.compile(r"(?:box|point) ?\[[^\]]*\](?: in view .{1,20})?\.?", re.IGNORECASE)
+"""What was meant for a place, whatever stands in it."""
+_HOW_PLACES_ARE_WRITTEN = (
+    "A place in an answer is box [x0, y0, x1, y1] with x0 < x1 and y0 < y1, or point [x, y], in plain numbers."
+)
 
 
 class Answered(NamedTuple):
@@ -56,18 +63,21 @@ def compute_answer(text: str, known: Known, profile: Profile) -> Answered:
     Raises:
         ToolError: If there are options and it is none of them; if it cites or uses evidence or a view that there is
             not, or a mask where there is none; if it holds no words and points to no mask or box, or to several; or if
-            its place lies outside its view. The text says what there is.
+            its place is none (reversed, empty, not of numbers) or lies outside its view. The text says what there is.
     """
     parsed = parse_answer(text, known.options)
     unknown = [name for name in parsed.citations if name not in known.evidence]
     if unknown:
         listed = ", ".join(known.evidence) or "none yet"
-        said = f"There is no evidence {', '.join(unknown)}. Evidence so far: {listed}."
+        more = f" and {len(unknown) - _MOST_NAMED} more" if len(unknown) > _MOST_NAMED else ""
+        said = f"There is no evidence {', '.join(unknown[:_MOST_NAMED])}{more}. Evidence so far: {listed}."
         raise ToolError(ToolCode.UNKNOWN_EVIDENCE, said)
     if known.options and parsed.kind not in (ResultKind.OPTION, ResultKind.INSUFFICIENT):
         listed = " | ".join(known.options)
         said = f"The answer must be one of the options ({listed}), or cannot tell."
         raise ToolError(ToolCode.BAD_ANSWER, said)
+    if parsed.kind is ResultKind.TEXT and _PLACE.fullmatch(parsed.plain) is not None:
+        raise ToolError(ToolCode.BAD_BOX, _HOW_PLACES_ARE_WRITTEN)
     parsed, notes = _resolve(parsed, known)
     notes += _list_foreign(parsed.citations, known)
     if parsed.evidence is not None:

@@ -6,13 +6,18 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ophiscope.core.axis import Place
 from ophiscope.core.frame import Frame
 from ophiscope.core.window import Window
 
 __all__ = ["PixelSource", "Study", "StudyHeader", "StudyKind"]
+
+
+def _is_none(value: object) -> bool:
+    """A field that came later is written only where it says something, so that the hashes of older traces hold."""
+    return value is None
 
 
 class StudyKind(StrEnum):
@@ -46,6 +51,9 @@ class StudyHeader(BaseModel):
     """Least and greatest rescaled value in the picture."""
     default_window: Window | None = None
     """How a scalar picture is shown at first; None for colour."""
+    default_curve: tuple[tuple[float, float], ...] | None = Field(default=None, exclude_if=_is_none)
+    """Grey (0 to 1) over rescaled value, straight between these points: how the file wants to be shown at first, where
+    no window can say it; then ``default_window`` is only near to it."""
     inverted: bool = False
     """True where low values are white (MONOCHROME1)."""
     spacing_mm: tuple[float, float] | None = None

@@ -1,8 +1,9 @@
 """Uncompressed DICOM: one grey or colour picture, with its scale, window and spacing.
 
 Follows DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 and C.11.2 (modality and VOI LUT) and C.7.6.16 (functional groups of
-multi-frame objects). Signed stored values become unsigned by an offset that goes into the intercept. A window of the
-file is used as it stands; the half unit between DICOM's LINEAR function and ours is below what a screen shows.
+multi-frame objects). Signed stored values become unsigned by an offset that goes into the intercept. A window or
+table of the file is used as it stands; the half unit between DICOM's LINEAR function and ours is below what a screen
+shows.
 """
 
 import math
@@ -30,6 +31,8 @@ __all__ = ["DicomReader"]
 
 _SQUARE_TOLERANCE = 1e-3
 """Relative difference of the two spacings up to which pixels count as square."""
+_CURVE_POINTS = 257
+"""Of a table or sigmoid that becomes a curve."""
 _FULL_LUT_SHARE = 0.01
 """Of a VOI LUT's output range, left out at each end to find where it rises."""
 _TEXT_ON_PIXELS = ("US", "SC", "ES", "XC", "OT")
@@ -141,12 +144,13 @@ def _read_scalar(
         scale, bits = _Scale(slope, intercept - slope * pixels.offset), pixels.bits_stored
     if padding is not None:
         notes.append("padding left out of the range of values")
-    window = _find_window(places, pixels, notes)
+    display = _find_display(places, pixels, notes)
     inverted = pixels.photometric == "MONOCHROME1"
     return stored, ArrayFacts(
         bits_stored=bits,
         slope_intercept=(scale.slope, scale.intercept),
-        default_window=window,
+        default_window=display.window,
+        default_curve=display.curve,
         inverted=inverted,
         padding=padding,
     )
@@ -217,22 +221,46 @@ def _find_padding(dataset: Dataset, pixels: PixelLayout) -> tuple[int, int] | No
     return min(ends), max(ends)
 
 
-def _find_window(places: list[Dataset], pixels: PixelLayout, notes: list[str]) -> Window | None:
+class _Display(NamedTuple):
+    window: Window | None
+    curve: tuple[tuple[float, float], ...] | None = None
+
+
+def _find_display(places: list[Dataset], pixels: PixelLayout, notes: list[str]) -> _Display:
+    """How the file wants to be shown: its first window, as a line or as a sigmoid, or its first table."""
     centers, widths = _find_numbers(places, "WindowCenter"), _find_numbers(places, "WindowWidth")
     if centers and widths and widths[0] > 0:
         if len(centers) > 1:
             notes.append(f"the file has {len(centers)} windows; the first is used")
-        if any(_find_word(place, "VOILUTFunction") == "SIGMOID" for place in places):
-            notes.append("the file's sigmoid window is shown as a straight line")
         if _find_sequence_item(places, "VOILUTSequence") is not None:
             notes.append("VOI lookup table ignored in favour of the window")
-        return Window(centers[0], widths[0])
+        window = Window(centers[0], widths[0])
+        if any(_find_word(place, "VOILUTFunction") == "SIGMOID" for place in places):
+            notes.append("shown at first by the file's sigmoid window")
+            return _Display(window, _compute_sigmoid(window))
+        return _Display(window)
     table = _find_sequence_item(places, "VOILUTSequence")
     if table is not None:
-        notes.append("VOI lookup table replaced by the straight window over which it rises")
-        return _fit_window(*_read_table(table, pixels))
+        notes.append("shown at first by the file's VOI lookup table")
+        first, outputs = _read_table(table, pixels)
+        return _Display(_fit_window(first, outputs), _compute_curve(first, outputs, int(table.LUTDescriptor[2])))
     notes.append("the file has no window; shown over a range chosen from its values")
-    return None
+    return _Display(None)
+
+
+def _compute_sigmoid(window: Window) -> tuple[tuple[float, float], ...]:
+    """PS3.3 C.11.2.1.3.1, over three widths, in steps within half a grey level."""
+    steps = np.linspace(-1.5, 1.5, _CURVE_POINTS)
+    return tuple((window.center + step * window.width, 1 / (1 + math.exp(-4 * step))) for step in steps.tolist())
+
+
+def _compute_curve(first: int, outputs: NDArray[np.int64], bits: int) -> tuple[tuple[float, float], ...]:
+    """Points of a table between its first and last change; straight between them, and level before and after."""
+    changes = np.flatnonzero(np.diff(outputs))
+    start, end = (int(changes[0]), int(changes[-1]) + 1) if changes.size else (0, outputs.size - 1)
+    places = np.unique(np.linspace(start, end, _CURVE_POINTS).round().astype(int))
+    most = float(2 ** max(bits, 1) - 1)
+    return tuple((float(first + place), float(outputs[place]) / most) for place in places.tolist())
 
 
 def _read_table(item: Dataset, pixels: PixelLayout) -> tuple[int, NDArray[np.int64]]:
@@ -317,4 +345,5 @@ def _drop_blind_window(study: Study, picture: NDArray[np.generic], facts: ArrayF
     if window.center - window.width / 2 < high and window.center + window.width / 2 > low:
         return study
     notes = (*facts.notes, "the file's window shows nothing of its values; replaced by a range chosen from them")
-    return build_study(picture, facts._replace(default_window=None, notes=notes), study=study.header.study)
+    facts = facts._replace(default_window=None, default_curve=None, notes=notes)
+    return build_study(picture, facts, study=study.header.study)

@@ -142,6 +142,11 @@ def _to_array(image: Image.Image, header: RasterHeader, notes: list[str]) -> tup
     if header.bits == 16 and image.mode in ("RGB", "RGBA", "CMYK"):
         notes.append("16 bits per colour reduced to 8")
     mode = image.mode
+    if header.bits == 16 and header.samples == 2:
+        raise MediaRejected(
+            MediaCode.UNSUPPORTED,
+            "16-bit grey with transparency would lose half its bits; save it without transparency",
+        )
     if mode == "L":
         return np.asarray(image, dtype=np.uint8), 0
     if mode.startswith("I;16"):
@@ -153,8 +158,6 @@ def _to_array(image: Image.Image, header: RasterHeader, notes: list[str]) -> tup
         return np.asarray(image.convert("L"), dtype=np.uint8), 0
     if mode in ("LA", "La"):
         return np.asarray(image.convert("LA").getchannel("L"), dtype=np.uint8), 0
-    if mode == "RGBA" and header.samples == 2:  # how Pillow opens 16-bit grey with transparency
-        return np.asarray(image.getchannel("R"), dtype=np.uint8), 0
     if mode in ("P", "PA"):
         return _from_palette(image, notes), 0
     if mode in ("RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr"):

@@ -1,5 +1,7 @@
 """Values to something that can be shown: level and width, then 8 bits."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,7 +11,7 @@ from ophiscope.core.study import Study
 from ophiscope.core.view import Picture
 from ophiscope.core.window import Window
 
-__all__ = ["compute_display", "render_picture"]
+__all__ = ["compute_curved", "compute_display", "render_picture"]
 
 
 def compute_display(values_H_W: NDArray[np.floating], window: Window, *, inverted: bool = False) -> NDArray[np.uint8]:
@@ -19,13 +21,23 @@ def compute_display(values_H_W: NDArray[np.floating], window: Window, *, inverte
     return np.asarray(255 - grey if inverted else grey, dtype=np.uint8)
 
 
+def compute_curved(
+    values_H_W: NDArray[np.floating], curve: Sequence[tuple[float, float]], *, inverted: bool = False
+) -> NDArray[np.uint8]:
+    """Grey levels of ``values_H_W`` (rescaled units) by a curve of (value, grey 0..1); uint8 ``(H, W)``."""
+    at, share = np.asarray(curve, np.float64).T
+    grey = np.rint(np.clip(np.interp(values_H_W, at, share), 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.asarray(255 - grey if inverted else grey, dtype=np.uint8)
+
+
 def render_picture(study: Study, frame: Frame, *, window: Window | None = None, place: Place | None = None) -> Picture:
     """What ``frame`` shows of ``study``, from clean pixels.
 
     Args:
         study: Where the pixels come from; ``frame`` must have its root.
         frame: The grid to show.
-        window: Level and width of a scalar study; its default where None. Colour studies take none.
+        window: Level and width of a scalar study; its default where None, by a curve where its file has one (then the
+            picture says no window). Colour studies take none.
         place: The frame or slice of a video or volume.
 
     Raises:
@@ -39,6 +51,9 @@ def render_picture(study: Study, frame: Frame, *, window: Window | None = None, 
         if window is not None:
             raise ValueError("A colour picture has no window; window applies to scalar studies (CT, MR, DX).")
         return Picture(header.study, frame, np.asarray(values, dtype=np.uint8), None, place)
+    if window is None and header.default_curve is not None:
+        grey = compute_curved(values.astype(np.float32), header.default_curve, inverted=header.inverted)
+        return Picture(header.study, frame, np.repeat(grey[:, :, None], 3, axis=2), None, place)
     shown = window or header.default_window
     if shown is None:
         raise ValueError(f"Scalar study {header.study} has no default window and none was given.")

@@ -34,6 +34,8 @@ class ArrayFacts(NamedTuple):
     slope_intercept: tuple[float, float] = (1.0, 0.0)
     default_window: Window | None = None
     """None = the grey range of 8-bit pictures, and for 16 bits the middle 99 % of the values."""
+    default_curve: tuple[tuple[float, float], ...] | None = None
+    """See :attr:`~ophiscope.core.study.StudyHeader.default_curve`."""
     inverted: bool = False
     spacing_mm: tuple[float, float] | None = None
     media_type: str = "image/png"
@@ -110,6 +112,7 @@ def build_study(array: NDArray[np.generic], facts: ArrayFacts, *, study: str = "
         slope_intercept=facts.slope_intercept,
         value_range=ends,
         default_window=window,
+        default_curve=facts.default_curve,
         inverted=facts.inverted,
         spacing_mm=facts.spacing_mm,
         media_type=facts.media_type,

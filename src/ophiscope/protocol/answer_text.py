@@ -27,7 +27,8 @@ anything else                                         text
 
 ``[E1]`` alone, and ``mask`` alone, are text without words here; what they point to is a matter of what the evidence
 holds (:mod:`ophiscope.agent.answering`). Nothing is guessed: "a lesion" is not option A, "kidney cyst" is not K,
-digits other than 0-9 are no number, and a reversed box is text.
+digits other than 0-9 are no number, "yes, no" is neither, and a reversed box is
+text.
 """
 
 import math
@@ -49,11 +50,12 @@ _NUMBER = r"-?[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _POSITIVE = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 _VIEW = r"(?: in view ([1-9][0-9]{0,5}))?"
 
+_ONE_ID = re.compile(_ID, re.ASCII)
 _CITATION = re.compile(rf"(\[\s*{_ID}(?:\s*,\s*{_ID})*\s*\])", re.ASCII)
 _LETTER = re.compile(r"\(?([A-Z])\)?\.?")
 _LETTER_AND_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.):]) ?(.+)", re.DOTALL)
 _INSUFFICIENT = re.compile(r"(?:cannot tell\b|insufficient(?=[.,;:]|$))[ .,;:-]*(.*)", _FLAGS | re.DOTALL)
-_YES_NO = re.compile(r"(yes|no)(?:$|[,;:]|\.(?! ?[0-9]))", _FLAGS)
+_YES_NO = re.compile(r"(yes|no)(?:$|[,;:]|\.(?! ?[0-9]))(?![ ,;:.]*(?:yes|no)\b)", _FLAGS)
 _COUNT = re.compile(r"(?:count )?(0|[1-9][0-9]{0,5})", _FLAGS)
 _OF_EVIDENCE = re.compile(rf"(mask|box)(?: ({_ID}))?", _FLAGS)
 _PLACE = re.compile(rf"(box|point) ?\[ ?({_NUMBER}(?: ?, ?{_NUMBER}){{1,3}}) ?\]{_VIEW}", _FLAGS)
@@ -102,7 +104,7 @@ def parse_answer(text: str, options: Sequence[str] = ()) -> ParsedAnswer:
         options: The case's options, in the order in which they were shown (A, B, ...); empty for an open question.
     """
     pieces = _CITATION.split(text)
-    citations = tuple(dict.fromkeys(found for group in pieces[1::2] for found in re.findall(_ID, group)))
+    citations = tuple(dict.fromkeys(_ONE_ID.findall("".join(pieces[1::2]))))
     plain = _join(pieces[::2])
     blank = ParsedAnswer(ResultKind.TEXT, plain, citations)
     if options:
@@ -115,7 +117,7 @@ def parse_answer(text: str, options: Sequence[str] = ()) -> ParsedAnswer:
 
 def _join(pieces: Sequence[str]) -> str:
     """The words between citations, white space collapsed, lines kept; no space comes to stand before a mark."""
-    stripped = [piece.strip(" \t") for piece in pieces]
+    stripped = [pieces[0].strip(" \t"), *filter(None, (piece.strip(" \t") for piece in pieces[1:]))]
     joined = stripped[0] + "".join(piece if piece[:1] in _MARKS else f" {piece}" for piece in stripped[1:])
     lines = (" ".join(line.split()) for line in joined.splitlines())
     return "\n".join(line for line in lines if line)

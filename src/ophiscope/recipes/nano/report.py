@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ophiscope.eval.summary import Rate, SetSummary
-from ophiscope.recipes.nano.certificate import CertificateReport
+from ophiscope.recipes.nano.certificate import NETS, CertificateReport
 from ophiscope.recipes.nano.evaluate import EvalReport
 from ophiscope.recipes.nano.interventions import InterventionReport
 
@@ -149,19 +149,23 @@ def render_interventions(report: InterventionReport) -> str:
 def render_certificates(reports: Sequence[CertificateReport]) -> str:
     """What networks without a look find, in points above the constants."""
 
-    def gain(triple: tuple[float, float, float]) -> str:
-        value, low, high = (100 * part for part in triple)
+    def gain(item: CertificateReport, net: str) -> str:
+        if net not in item.found:
+            return "–"
+        value, low, high = (100 * part for part in item.found[net].gain)
         return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
 
     rows = [
         [
             item.kind, f"{item.fineness:g}", str(item.trained_on), str(item.tested_on), f"{100 * item.constant:.1f} %",
-            f"{100 * item.open_constant:.1f} %", gain(item.question_gain), gain(item.overview_gain),
+            f"{100 * item.open_constant:.1f} %", *(gain(item, net) for net in NETS),
         ]
         for item in sorted(reports, key=lambda item: (item.kind, item.fineness))
     ]  # fmt: skip
     head = ["needle", "fineness", "trained on", "tested on", "best constant", "best constant that sees the candidates"]
-    return _render_table([*head, "question only, points above", "overview, points above"], rows)
+    return _render_table(
+        [*head, "question only, points above", "overview, points above", "each lesion cut out, points above"], rows
+    )
 
 
 def insert_tables(page: str, tables: str) -> str:
@@ -203,6 +207,11 @@ def render_tables(
             "What the tools add, outside and inside the domain (arms trained on the same samples):",
             render_domain_gain(by_arm["tools"], by_arm["none"]),
         ]
+        if shipped is not None:
+            parts += [
+                "The same for what is shipped, which was trained for longer than the arm without tools:",
+                render_domain_gain(shipped, by_arm["none"]),
+            ]
     if changed is not None:
         parts += ["Answers that were right, once the evidence is changed:", render_interventions(changed)]
     if certificates:

@@ -1,9 +1,9 @@
 """Open words to a closed vocabulary, by rule: normal form, then a table of synonyms. Never by guess.
 
-Normal form: case folded; punctuation to spaces; articles, the words of asking (``any``, ``visible``, ...) and ``of``
-left out; plural to singular word by word; words in alphabetical order, so that ``left kidney``, ``kidney (left)`` and
-``kidneys, left`` are one. A word stands for a target only where it can mean nothing else: ``mass`` alone, or
-``tumour``, is refused, as it may lie in any organ.
+Normal form: case folded; punctuation to spaces; articles, the words of asking and doubting (``any``, ``visible``,
+``suspected``, ...) and ``of``, ``in``, ``on`` left out; plural to singular word by word; words in alphabetical order,
+so that ``left kidney``, ``kidney (left)`` and ``kidneys, left`` are one. A word stands for a target only where it can
+mean nothing else: ``mass`` alone, or ``tumour``, is refused, as it may lie in any organ.
 """
 
 import difflib
@@ -67,6 +67,16 @@ _LEFT_OUT = frozenset(
     )
 )
 """Words that name nothing."""
+_SIDES = frozenset(("left", "right"))
+_SHARED = frozenset(("lesion", "tumor", "mass", "cell", "vein", "lower", "upper", "lobe", "benign", "malignant"))
+"""Words of many targets."""
+_PARTS = frozenset(
+    (
+        *("skin", "breast", "lung", "kidney", "liver", "spleen", "heart", "brain", "bone", "bladder", "prostate"),
+        *("colon", "bowel", "stomach", "pancreas", "retina", "retinal", "spine", "thyroid", "uterus", "ovary"),
+    )
+)
+"""Parts of the body, any of which may have a lesion or a tumor."""
 _WORDS = {
     "tumour": "tumor",
     "tumours": "tumor",
@@ -120,19 +130,34 @@ def resolve_target(asked: str, targets: Sequence[str]) -> str:
 
 
 def is_named(target: str, text: str) -> bool:
-    """True where ``text`` holds a word of ``target``, or of what stands for it."""
+    """True where ``text`` holds a telling word of ``target``, or of what stands for it, and not the other side alone.
+
+    A word that many targets share (lesion, tumor) tells only where the text names no other part of the body.
+    """
     said = set(compute_normal_form(text).split())
-    ways = (target, *(words for words, meant in SYNONYMS.items() if meant == target))
-    return any(said & set(compute_normal_form(way).split()) for way in ways)
+    sides = said & _SIDES
+    return any(_is_told(set(compute_normal_form(way).split()), said, sides) for way in _list_ways(target))
+
+
+def _is_told(words: set[str], said: set[str], sides: set[str]) -> bool:
+    if sides and words & _SIDES and not sides & words:
+        return False
+    common = (words & said) - _SIDES
+    return bool(common - _SHARED) or (bool(common) and not (said & _PARTS) - words)
+
+
+def _list_ways(target: str) -> tuple[str, ...]:
+    """The target's own name, and what stands for it."""
+    return target, *(words for words, meant in SYNONYMS.items() if meant == target)
 
 
 def _nearest(form: str, targets: Sequence[str]) -> list[str]:
-    """The three most alike targets, by letters and by shared words."""
+    """The three most alike targets, by letters and by shared words of their names and of what stands for them."""
     words = set(form.split())
 
-    def likeness(target: str) -> float:
-        other = compute_normal_form(target)
+    def compare(way: str) -> float:
+        other = compute_normal_form(way)
         shared = len(words & set(other.split())) / max(1, len(words | set(other.split())))
         return shared + difflib.SequenceMatcher(None, form[:80], other).ratio()
 
-    return sorted(targets, key=lambda target: -likeness(target))[:3]
+    return sorted(targets, key=lambda target: -max(map(compare, _list_ways(target))))[:3]
