@@ -267,7 +267,8 @@ def test_text_on_pixels_and_overlays_are_said(tmp_path: Path) -> None:
         ({"BitsStored": 17, "HighBit": 16}, MediaCode.CORRUPT),
         ({"HighBit": 5}, MediaCode.CORRUPT),
         ({"SamplesPerPixel": 3}, MediaCode.CORRUPT),
-        ({"PhotometricInterpretation": "YBR_FULL_422"}, MediaCode.UNSUPPORTED),
+        ({"PhotometricInterpretation": "YBR_FULL_422"}, MediaCode.CORRUPT),
+        ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, MediaCode.UNSUPPORTED),
         ({"PhotometricInterpretation": "DOE^JOHN"}, MediaCode.UNSUPPORTED),
         ({"sop_class": "1.2.840.10008.1.3.10"}, MediaCode.UNSUPPORTED),
         ({"sop_class": "1.2.840.10008.5.1.4.1.1.66.4"}, MediaCode.UNSUPPORTED),
@@ -324,7 +325,7 @@ def test_deep_or_signed_colour_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_decoder_out_of_memory_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(dicom, "decode_frame", fail)

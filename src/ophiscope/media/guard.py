@@ -19,7 +19,7 @@ _HEAD_BYTES = 512
 _PASSES = 16
 """How often a decoder may go over the largest admitted picture (progressive scans, frames before the asked one)."""
 
-ACCEPTED = "PNG, JPEG, TIFF, BMP, WEBP and uncompressed DICOM"
+ACCEPTED = "PNG, JPEG, TIFF, BMP, WEBP and DICOM"
 """What an error message offers."""
 
 
