@@ -19,9 +19,10 @@ from media_files import draw_colour, draw_grey, encode_coded_dicom, encode_dicom
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media import dicom_codecs
+from ophiscope.media.decode import decode_study
 from ophiscope.media.dicom_codecs import CODECS, is_installed
 from ophiscope.media.dicom_rle import decode_rle
-from ophiscope.media.study import read_study
+from ophiscope.media.reader import ReadRequest
 
 RLE, JPEG, JPEG_LOSSLESS = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70"
 JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
@@ -38,7 +39,7 @@ def needs(syntax: str) -> None:
 def read(tmp_path: Path, data: bytes, frame: int | None = None) -> Study:
     path = tmp_path / "coded"
     path.write_bytes(data)
-    return read_study(path, frame=frame)
+    return decode_study(path, ReadRequest(frame_index=frame))
 
 
 def refuse(tmp_path: Path, data: bytes, frame: int | None = None) -> MediaRejected:
@@ -116,7 +117,7 @@ def test_jpeg_lossless_is_read_too(tmp_path: Path) -> None:
     writer.SetFile(reader.GetFile())
     writer.SetImage(change.GetOutput())
     assert writer.Write()
-    np.testing.assert_array_equal(read_study(out).source.read_root(), GREY12)
+    np.testing.assert_array_equal(decode_study(out, ReadRequest()).source.read_root(), GREY12)
 
 
 @pytest.mark.parametrize("photometric", ["YBR_FULL_422", "YBR_FULL"])
@@ -216,7 +217,7 @@ def test_changed_bytes_never_escape(
     path = tmp_path_factory.mktemp("noise") / "f"
     path.write_bytes(bytes(data))
     try:
-        study = read_study(path)
+        study = decode_study(path, ReadRequest())
     except MediaRejected:
         return
     assert study.header.size_wh == (61, 47)

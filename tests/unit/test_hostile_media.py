@@ -15,6 +15,8 @@ from media_files import build_png, build_png_chunk, draw_colour, draw_grey, enco
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media import dicom, raster
+from ophiscope.media.decode import decode_study
+from ophiscope.media.reader import ReadRequest
 from ophiscope.media.study import read_study
 
 GREY, GREY16, COLOUR = draw_grey(), draw_grey(bits=16), draw_colour()
@@ -187,7 +189,7 @@ def read(tmp_path: Path, data: bytes) -> MediaCode | None:
     path = tmp_path / "hostile"
     path.write_bytes(data)
     try:
-        study: Study = read_study(path)
+        study: Study = decode_study(path, ReadRequest())
     except MediaRejected as refusal:
         text, code = str(refusal), refusal.code
     else:
