@@ -117,7 +117,7 @@ def test_several_pages_are_counted_and_chosen(tmp_path: Path) -> None:
     data = encode_raster(pages[0], "TIFF", save_all=True, append_images=pages[1:])
     first = read(tmp_path, data)
     assert said(first, "holds 3 pictures; this is number 0")
-    assert first.header.root.endswith("#frame_index=0")
+    assert first.header.root.endswith("#frame=0")
     last = read(tmp_path, data, frame_index=2)
     np.testing.assert_array_equal(last.source.read_root(), GREY[:10, :12])
     with pytest.raises(MediaRejected, match="frames 0 to 2"):
