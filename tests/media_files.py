@@ -3,6 +3,7 @@
 import struct
 import warnings
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.filewriter import dcmwrite
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
@@ -82,6 +84,18 @@ def encode_dicom(stored: NDArray[np.generic], syntax: str = "explicit", **elemen
         implicit, little = syntax == "implicit", syntax != "big"
         dcmwrite(held, dataset, implicit_vr=implicit, little_endian=little, force_encoding=True)
     return held.getvalue()
+
+
+def encode_coded_dicom(
+    codestreams: Sequence[bytes], syntax: str, picture: NDArray[np.generic], *, pieces: int = 1, **elements: Any
+) -> bytes:
+    """A DICOM file whose frames are ``codestreams``, each in so many fragments; ``picture`` gives size and type."""
+    native = encode_dicom(picture, NumberOfFrames=len(codestreams), **elements)
+    head = native[: native.index(b"\xe0\x7f\x10\x00")]
+    old, new = (uid.encode() + b"\0" * (len(uid) % 2) for uid in (SYNTAXES["explicit"], syntax))
+    head = head.replace(struct.pack("<H", len(old)) + old, struct.pack("<H", len(new)) + new, 1)
+    value = encapsulate(list(codestreams), fragments_per_frame=pieces, has_bot=True)
+    return head + b"\xe0\x7f\x10\x00OB\0\0\xff\xff\xff\xff" + value + b"\xfe\xff\xdd\xe0\0\0\0\0"
 
 
 def build_png_chunk(kind: bytes, body: bytes) -> bytes:

@@ -90,6 +90,8 @@ class MediaCode(StrEnum):
     TOO_DEEP = "too_deep"
     CORRUPT = "corrupt"
     NEEDS_SELECTION = "needs_selection"
+    TOO_SLOW = "too_slow"
+    DECODER_FAILED = "decoder_failed"
 
 
 class MediaRejected(WrongInput):

@@ -13,11 +13,12 @@ from PIL import Image
 from media_files import draw_colour, draw_grey, encode_dicom, encode_raster
 from ophiscope.core.study import Study, StudyHeader
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.decode import READERS
 from ophiscope.media.guard import MediaFormat
 from ophiscope.media.render import render_picture
 from ophiscope.media.root import compute_root_id
 from ophiscope.media.sources import decode_root_png, encode_root_png
-from ophiscope.media.study import READERS, read_study
+from ophiscope.media.study import read_study
 
 GREY, GREY16, COLOUR = draw_grey(), draw_grey(bits=16), draw_colour()
 

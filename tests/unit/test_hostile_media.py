@@ -15,6 +15,8 @@ from media_files import build_png, build_png_chunk, draw_colour, draw_grey, enco
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media import dicom, raster
+from ophiscope.media.decode import decode_study
+from ophiscope.media.reader import ReadRequest
 from ophiscope.media.study import read_study
 
 GREY, GREY16, COLOUR = draw_grey(), draw_grey(bits=16), draw_colour()
@@ -165,7 +167,8 @@ DICOM_BOMBS = {
         with_syntax(b"1.2.840.10008.1.2.1.99")[:500] + zlib.compress(bytes(10_000_000)),
         MediaCode.UNSUPPORTED,
     ),
-    "RLE": (with_syntax(b"1.2.840.10008.1.2.5"), MediaCode.UNSUPPORTED),
+    "RLE without fragments": (with_syntax(b"1.2.840.10008.1.2.5"), MediaCode.CORRUPT),
+    "MPEG-2": (with_syntax(b"1.2.840.10008.1.2.4.100"), MediaCode.UNSUPPORTED),
     "private syntax": (with_syntax(b"1.2.999.1.2"), MediaCode.UNSUPPORTED),
     "no syntax": (with_syntax(b""), MediaCode.CORRUPT),
     "a program before it": (b"MZ" + PLAIN[2:], MediaCode.UNSUPPORTED),
@@ -186,7 +189,7 @@ def read(tmp_path: Path, data: bytes) -> MediaCode | None:
     path = tmp_path / "hostile"
     path.write_bytes(data)
     try:
-        study: Study = read_study(path)
+        study: Study = decode_study(path, ReadRequest())
     except MediaRejected as refusal:
         text, code = str(refusal), refusal.code
     else:

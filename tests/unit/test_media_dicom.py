@@ -15,9 +15,10 @@ from ophiscope.core.study import Study
 from ophiscope.core.window import Window
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media import dicom
+from ophiscope.media.decode import decode_study
 from ophiscope.media.guard import Limits
+from ophiscope.media.reader import ReadRequest
 from ophiscope.media.render import render_picture
-from ophiscope.media.study import read_study
 
 GREY = draw_grey(bits=12)
 
@@ -25,7 +26,7 @@ GREY = draw_grey(bits=12)
 def read(tmp_path: Path, stored: NDArray[np.generic] = GREY, *, frame: int | None = None, **elements: Any) -> Study:
     path = tmp_path / "one"
     path.write_bytes(encode_dicom(stored, **elements))
-    return read_study(path, frame=frame)
+    return decode_study(path, ReadRequest(frame_index=frame))
 
 
 def refuse(tmp_path: Path, stored: NDArray[np.generic] = GREY, **elements: Any) -> MediaRejected:
@@ -263,7 +264,7 @@ def test_a_palette_becomes_rgb(tmp_path: Path, syntax: str) -> None:
         elements[f"{colour}PaletteColorLookupTableData"] = (np.array(entries) * 257).astype(order + "u2").tobytes()
     path = tmp_path / "palette"
     path.write_bytes(encode_dicom(indices, syntax, **elements))
-    study = read_study(path)
+    study = decode_study(path, ReadRequest())
     np.testing.assert_array_equal(study.source.read_root(), [[[0, 0, 0], [255, 0, 0]], [[0, 255, 0], [9, 9, 9]]])
     assert study.header.default_window is None
 
@@ -286,7 +287,7 @@ def test_text_on_pixels_and_overlays_are_said(tmp_path: Path) -> None:
     start = data.index(b"\xe0\x7f\x10\x00")
     path = tmp_path / "overlay"
     path.write_bytes(data[:start] + b"\x00\x60\x10\x00US\x02\x00\x04\x00" + data[start:])
-    assert "overlay ignored" in read_study(path).header.notes
+    assert "overlay ignored" in decode_study(path, ReadRequest()).header.notes
 
 
 @pytest.mark.parametrize(
@@ -305,7 +306,8 @@ def test_text_on_pixels_and_overlays_are_said(tmp_path: Path) -> None:
         ({"BitsStored": 17, "HighBit": 16}, MediaCode.CORRUPT),
         ({"HighBit": 5}, MediaCode.CORRUPT),
         ({"SamplesPerPixel": 3}, MediaCode.CORRUPT),
-        ({"PhotometricInterpretation": "YBR_FULL_422"}, MediaCode.UNSUPPORTED),
+        ({"PhotometricInterpretation": "YBR_FULL_422"}, MediaCode.CORRUPT),
+        ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, MediaCode.UNSUPPORTED),
         ({"PhotometricInterpretation": "DOE^JOHN"}, MediaCode.UNSUPPORTED),
         ({"sop_class": "1.2.840.10008.1.3.10"}, MediaCode.UNSUPPORTED),
         ({"sop_class": "1.2.840.10008.5.1.4.1.1.66.4"}, MediaCode.UNSUPPORTED),
@@ -321,12 +323,12 @@ def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path, elements: di
 def test_the_header_budget_is_kept(tmp_path: Path) -> None:
     path = tmp_path / "big"
     path.write_bytes(encode_dicom(GREY, ModalityLUTSequence=build_table(0, list(range(30000)))))
-    assert read_study(path).header.bits_stored == 16
+    assert decode_study(path, ReadRequest()).header.bits_stored == 16
     with pytest.raises(MediaRejected, match="header") as caught:
-        read_study(path, limits=Limits(meta_bytes=20_000))
+        decode_study(path, ReadRequest(limits=Limits(meta_bytes=20_000)))
     assert caught.value.code is MediaCode.TOO_LARGE_FILE
     with pytest.raises(MediaRejected, match="elements"):
-        read_study(path, limits=Limits(elements=5))
+        decode_study(path, ReadRequest(limits=Limits(elements=5)))
 
 
 @pytest.mark.parametrize("syntax", ["explicit", "big"])
@@ -337,7 +339,7 @@ def test_tables_written_as_bytes_are_read_in_the_files_order(tmp_path: Path, syn
     table[0]["LUTData"].VR = "OW"
     path = tmp_path / "table"
     path.write_bytes(encode_dicom(np.array([[0, 1], [2, 3]], np.uint16), syntax, ModalityLUTSequence=table))
-    np.testing.assert_array_equal(read_study(path).source.read_root(), [[500, 500], [700, 1000]])
+    np.testing.assert_array_equal(decode_study(path, ReadRequest()).source.read_root(), [[500, 500], [700, 1000]])
 
 
 def test_bytes_that_share_a_big_endian_word_are_put_in_order(tmp_path: Path) -> None:
@@ -345,7 +347,7 @@ def test_bytes_that_share_a_big_endian_word_are_put_in_order(tmp_path: Path) -> 
     at = data.index(b"\x7f\xe0\x00\x10OB")
     path = tmp_path / "words"
     path.write_bytes(data[: at + 4] + b"OW" + data[at + 6 : -4] + bytes([2, 1, 4, 3]))
-    np.testing.assert_array_equal(read_study(path).source.read_root(), [[1, 2], [3, 4]])
+    np.testing.assert_array_equal(decode_study(path, ReadRequest()).source.read_root(), [[1, 2], [3, 4]])
 
 
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
@@ -362,7 +364,7 @@ def test_deep_or_signed_colour_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_decoder_out_of_memory_is_a_refusal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(dicom, "decode_frame", fail)

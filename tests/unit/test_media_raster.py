@@ -12,8 +12,9 @@ from media_files import build_png, draw_colour, draw_grey, encode_raster
 from ophiscope.core.study import Study
 from ophiscope.core.window import Window
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.decode import decode_study
 from ophiscope.media.guard import Limits
-from ophiscope.media.study import read_study
+from ophiscope.media.reader import ReadRequest
 
 GREY, COLOUR = draw_grey(), draw_colour()
 
@@ -21,7 +22,7 @@ GREY, COLOUR = draw_grey(), draw_colour()
 def read(tmp_path: Path, data: bytes, **wishes: Any) -> Study:
     path = tmp_path / "one"
     path.write_bytes(data)
-    return read_study(path, **wishes)
+    return decode_study(path, ReadRequest(**wishes))
 
 
 def said(study: Study, word: str) -> bool:
@@ -117,10 +118,10 @@ def test_several_pages_are_counted_and_chosen(tmp_path: Path) -> None:
     first = read(tmp_path, data)
     assert said(first, "holds 3 pictures; this is number 0")
     assert first.header.root.endswith("#frame=0")
-    last = read(tmp_path, data, frame=2)
+    last = read(tmp_path, data, frame_index=2)
     np.testing.assert_array_equal(last.source.read_root(), GREY[:10, :12])
     with pytest.raises(MediaRejected, match="frames 0 to 2"):
-        read(tmp_path, data, frame=3)
+        read(tmp_path, data, frame_index=3)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
@@ -129,7 +130,7 @@ def test_animations_show_the_asked_frame(tmp_path: Path, kind: str) -> None:
     options: dict[str, Any] = {"lossless": True} if kind == "WEBP" else {}
     data = encode_raster(frames[0], kind, save_all=True, append_images=frames[1:], **options)
     for index, frame in enumerate(frames):
-        np.testing.assert_array_equal(read(tmp_path, data, frame=index).source.read_root(), np.asarray(frame))
+        np.testing.assert_array_equal(read(tmp_path, data, frame_index=index).source.read_root(), np.asarray(frame))
     assert said(read(tmp_path, data), "holds 3 pictures; this is number 0")
 
 

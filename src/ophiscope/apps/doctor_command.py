@@ -13,6 +13,7 @@ from ophiscope.agent.assemble import build_model, build_segmenter
 from ophiscope.agent.probe import ProbeReport, probe_coords
 from ophiscope.apps.terminal import print_json, print_lines
 from ophiscope.errors import OphiscopeError, WrongInput
+from ophiscope.media.dicom_codecs import list_decoders
 from ophiscope.media.guard import DEFAULT_LIMITS
 from ophiscope.net.address import MODEL_SERVER, SEGMENTER_SERVER
 
@@ -58,6 +59,9 @@ def _check_all() -> Iterator[_Check]:
         yield _check_library(name, needed=True, fix="pip install ophiscope")
     for name in _LOCAL:
         yield _check_library(name, needed=False, fix="pip install 'ophiscope[local]' (for nano, hf: and nano-seg)")
+    for name, there in list_decoders().items():
+        found = "its decoder is there" if there else "its decoder is not installed"
+        yield _Check(f"DICOM {name}", there, False, found, "" if there else "pip install 'ophiscope[dicom]'")
     if find_spec("torch") is not None:
         yield _check_built("model nano", lambda: build_model("nano"))
         yield _check_built("segmenter nano-seg", lambda: build_segmenter("nano-seg"))

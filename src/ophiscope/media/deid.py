@@ -23,6 +23,7 @@ LEAVING: dict[int, str] = {
     0x0028_1052: "RescaleIntercept",
     0x0028_1053: "RescaleSlope",
     0x0028_1056: "VOILUTFunction",
+    0x0028_2110: "LossyImageCompression",
 }
 """Tags whose meaning may leave ``media``: numbers, and words of closed lists."""
 

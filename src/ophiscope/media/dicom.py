@@ -1,4 +1,4 @@
-"""Uncompressed DICOM: one grey or colour picture, with its scale, window and spacing.
+"""DICOM: one grey or colour picture, with its scale, window and spacing.
 
 Follows DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 and C.11.2 (modality and VOI LUT) and C.7.6.16 (functional groups of
 multi-frame objects). Signed stored values become unsigned by an offset that goes into the intercept. A window or
@@ -19,7 +19,14 @@ from ophiscope.core.study import Study
 from ophiscope.core.window import Window
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.deid import MODALITIES
-from ophiscope.media.dicom_pixels import PixelLayout, apply_palette, decode_frame, parse_pixel_layout, to_unsigned
+from ophiscope.media.dicom_pixels import (
+    CODED_ONLY,
+    PixelLayout,
+    apply_palette,
+    decode_frame,
+    parse_pixel_layout,
+    to_unsigned,
+)
 from ophiscope.media.dicom_walk import DicomLayout, walk_dicom
 from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia, check_picture
 from ophiscope.media.reader import ReadRequest
@@ -39,7 +46,7 @@ _TEXT_ON_PIXELS = ("US", "SC", "ES", "XC", "OT")
 
 
 class DicomReader:
-    """A :class:`~ophiscope.media.reader.Reader` of uncompressed DICOM."""
+    """A :class:`~ophiscope.media.reader.Reader` of DICOM."""
 
     formats = frozenset((MediaFormat.DICOM,))
 
@@ -69,7 +76,7 @@ def _read(media: OpenedMedia, layout: DicomLayout, dataset: Dataset, request: Re
     pixels = parse_pixel_layout(dataset, big=layout.encoding.big)
     _check_pixels(pixels, layout, request.limits)
     index = _choose_frame(pixels.frames, request.frame_index)
-    stored = decode_frame(media.file, layout, pixels, index)
+    stored = decode_frame(media, layout, pixels, index=index, limits=request.limits)
     notes = _describe_object(dataset, layout, pixels, index)
     places = _find_places(dataset, index)
     if stored.ndim == 3 or pixels.photometric == "PALETTE COLOR":
@@ -91,6 +98,10 @@ def _read(media: OpenedMedia, layout: DicomLayout, dataset: Dataset, request: Re
 
 def _check_pixels(pixels: PixelLayout, layout: DicomLayout, limits: Limits) -> None:
     check_picture((pixels.columns, pixels.rows), limits, bytes_per_pixel=pixels.bytes_per_pixel, frames=pixels.frames)
+    if layout.coded is not None:
+        return
+    if pixels.photometric in CODED_ONLY:
+        raise MediaRejected(MediaCode.CORRUPT, f"damaged DICOM: {pixels.photometric} pixels that are not compressed")
     needed = pixels.frame_bytes * pixels.frames
     if layout.pixel_bytes < needed:
         raise MediaRejected(
@@ -115,6 +126,8 @@ def _choose_frame(frames: int, asked: int | None) -> int:
 
 def _describe_object(dataset: Dataset, layout: DicomLayout, pixels: PixelLayout, index: int) -> list[str]:
     notes = []
+    if _find_word(dataset, "LossyImageCompression") == "01":
+        notes.append("the pixels have been compressed with loss")
     if pixels.frames > 1:
         notes.append(f"the file holds {pixels.frames} frames; this is number {index}, counted from 0")
     if any(0x6000 <= group <= 0x60FF and group % 2 == 0 for group in layout.groups):
@@ -122,7 +135,7 @@ def _describe_object(dataset: Dataset, layout: DicomLayout, pixels: PixelLayout,
     burned = _find_word(dataset, "BurnedInAnnotation")
     if burned == "YES" or (burned != "NO" and _find_word(dataset, "Modality") in _TEXT_ON_PIXELS):
         notes.append("the pixels themselves may show text about the patient")
-    if layout.pixel_bytes > pixels.frame_bytes * pixels.frames + 1:
+    if layout.coded is None and layout.pixel_bytes > pixels.frame_bytes * pixels.frames + 1:
         notes.append("more pixel bytes than the picture needs; the rest is ignored")
     if pixels.photometric.startswith("MONOCHROME") and "RedPaletteColorLookupTableDescriptor" in dataset:
         notes.append("supplemental colours ignored")

@@ -1,6 +1,6 @@
 """Stored DICOM values: their layout, one frame of them as unsigned integers or colours.
 
-Source: DICOM PS3.3 C.7.6.3.1 (image pixel module) and PS3.5 section 8 (encoding of pixel data).
+Source: DICOM PS3.3 C.7.6.3.1 (image pixel module), PS3.5 section 8 (encoding of pixel data) and A.4 (compressed).
 """
 
 from typing import BinaryIO, NamedTuple
@@ -11,12 +11,19 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_codecs import CODECS, CodedFrame, decode_coded
+from ophiscope.media.dicom_fragments import find_frame_fragments, list_fragments, read_fragments
 from ophiscope.media.dicom_walk import DicomLayout
+from ophiscope.media.guard import Limits, OpenedMedia
 
-__all__ = ["PixelLayout", "apply_palette", "decode_frame", "parse_pixel_layout", "to_unsigned"]
+__all__ = ["CODED_ONLY", "PixelLayout", "apply_palette", "decode_frame", "parse_pixel_layout", "to_unsigned"]
 
-_ACCEPTED = ("MONOCHROME1", "MONOCHROME2", "RGB", "PALETTE COLOR", "YBR_FULL")
-_KNOWN = ("YBR_FULL_422", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "YBR_ICT", "YBR_RCT", "HSV", "ARGB", "CMYK", "XYB")
+_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_ACCEPTED = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", *_COLOUR)
+_KNOWN = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK", "XYB")
+CODED_ONLY = ("YBR_ICT", "YBR_RCT")
+"""Colour spaces inside a JPEG 2000 codestream, from which its decoder gives RGB."""
+_Unsigned = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 class PixelLayout(NamedTuple):
@@ -42,8 +49,9 @@ class PixelLayout(NamedTuple):
 
     @property
     def frame_bytes(self) -> int:
-        """Of one frame."""
-        return self.rows * self.columns * self.bytes_per_pixel
+        """Of one frame that is not compressed."""
+        shared = self.photometric == "YBR_FULL_422"  # two pixels share their chroma
+        return self.rows * self.columns * (2 if shared else self.bytes_per_pixel)
 
     @property
     def offset(self) -> int:
@@ -79,7 +87,7 @@ def parse_pixel_layout(dataset: Dataset, *, big: bool = False) -> PixelLayout:
         raise MediaRejected(
             MediaCode.CORRUPT, f"damaged DICOM: {stored} bits up to bit {layout.high_bit} of {allocated}"
         )
-    colour = layout.photometric in ("RGB", "YBR_FULL")
+    colour = layout.photometric in _COLOUR
     if layout.samples != (3 if colour else 1):
         raise MediaRejected(
             MediaCode.CORRUPT, f"damaged DICOM: {layout.photometric} with {layout.samples} samples per pixel"
@@ -107,34 +115,78 @@ def _find_photometric(dataset: Dataset) -> str:
     raise MediaRejected(MediaCode.UNSUPPORTED, f"DICOM pixels {what}; accepted are {', '.join(_ACCEPTED)}")
 
 
-def decode_frame(file: BinaryIO, layout: DicomLayout, pixels: PixelLayout, index: int) -> NDArray[np.generic]:
+def decode_frame(
+    media: OpenedMedia, layout: DicomLayout, pixels: PixelLayout, *, index: int, limits: Limits
+) -> NDArray[np.generic]:
     """One frame: uint8 or uint16 ``(H, W)`` of stored values made unsigned, or uint8 RGB ``(H, W, 3)``."""
-    file.seek(layout.pixel_offset + index * pixels.frame_bytes)
-    data = file.read(pixels.frame_bytes)
-    if len(data) != pixels.frame_bytes:
-        raise MediaRejected(MediaCode.CORRUPT, "damaged DICOM: the file ended while its pixels were read")
-    order = ">" if pixels.big else "<"
-    if pixels.bits_allocated == 8:
-        flat = np.frombuffer(data, dtype=np.uint8)
-        if pixels.big and layout.pixel_vr == b"OW" and flat.size % 2 == 0:
-            flat = flat.reshape(-1, 2)[:, ::-1].reshape(-1)  # two 8-bit values share each swapped word
+    if layout.coded is None:
+        values = _read_native(media.file, layout, pixels, index)
     else:
-        flat = np.frombuffer(data, dtype=np.dtype(order + "u2")).astype(np.uint16)
+        values = _read_coded(media, layout, pixels, index=index, limits=limits)
     if pixels.samples == 3:
-        return _arrange_colour(flat, pixels)
-    values = flat.reshape(pixels.rows, pixels.columns)
+        picture = _arrange_colour(values, pixels)
+        as_rgb = layout.coded is not None and CODECS[layout.coded].family != "rle"
+        return picture if as_rgb or pixels.photometric == "RGB" else convert_color_space(picture, "YBR_FULL", "RGB")
+    values = values.reshape(pixels.rows, pixels.columns)
     shift, mask = pixels.high_bit + 1 - pixels.bits_stored, 2**pixels.bits_stored - 1
     # turning over the sign bit of two's complement adds half the range
     return np.asarray(((values >> shift) & mask) ^ pixels.offset, dtype=values.dtype)
 
 
-def _arrange_colour(flat: NDArray[np.generic], pixels: PixelLayout) -> NDArray[np.generic]:
-    if pixels.planar:
-        picture = np.moveaxis(flat.reshape(3, pixels.rows, pixels.columns), 0, 2)
+def _read_native(file: BinaryIO, layout: DicomLayout, pixels: PixelLayout, index: int) -> _Unsigned:
+    """The samples of one frame in the order of the file, flat."""
+    file.seek(layout.pixel_offset + index * pixels.frame_bytes)
+    data = file.read(pixels.frame_bytes)
+    if len(data) != pixels.frame_bytes:
+        raise MediaRejected(MediaCode.CORRUPT, "damaged DICOM: the file ended while its pixels were read")
+    if pixels.bits_allocated == 16:
+        return np.frombuffer(data, dtype=">u2" if pixels.big else "<u2").astype(np.uint16)
+    flat = np.frombuffer(data, dtype=np.uint8)
+    if pixels.big and layout.pixel_vr == b"OW" and flat.size % 2 == 0:
+        flat = flat.reshape(-1, 2)[:, ::-1].reshape(-1)  # two 8-bit values share each swapped word
+    if pixels.photometric == "YBR_FULL_422":
+        return _spread_chroma(flat)
+    return flat
+
+
+def _spread_chroma(flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Y Y Cb Cr of two pixels each as Y Cb Cr of every pixel (PS3.3 C.7.6.3.1.2)."""
+    pairs = flat.reshape(-1, 4)
+    return pairs[:, [0, 2, 3, 1, 2, 3]].reshape(-1)
+
+
+def _read_coded(
+    media: OpenedMedia, layout: DicomLayout, pixels: PixelLayout, *, index: int, limits: Limits
+) -> _Unsigned:
+    """One compressed frame: unsigned words of the stored values, or colours ``(H, W, 3)``."""
+    found = list_fragments(media.file, layout.pixel_offset, media.size_bytes, limits)
+    fragments = find_frame_fragments(media.file, found, pixels.frames, index)
+    if sum(fragment.length for fragment in fragments) > limits.expanded_bytes:
+        raise MediaRejected(MediaCode.TOO_MANY_PIXELS, f"a frame of more than {limits.expanded_bytes} compressed bytes")
+    frame = CodedFrame(
+        syntax=layout.coded or "",
+        data=read_fragments(media.file, fragments),
+        rows=pixels.rows,
+        columns=pixels.columns,
+        samples=pixels.samples,
+        bits_allocated=pixels.bits_allocated,
+        bits_stored=pixels.bits_stored,
+        signed=pixels.signed,
+        planar=pixels.planar,
+        photometric=pixels.photometric,
+    )
+    values = decode_coded(frame)
+    unsigned: _Unsigned = values.view(values.dtype.str.replace("i", "u"))
+    return unsigned
+
+
+def _arrange_colour(samples: NDArray[np.generic], pixels: PixelLayout) -> NDArray[np.uint8]:
+    if samples.ndim == 3:
+        picture = samples  # a decoder has arranged them
+    elif pixels.planar:
+        picture = np.moveaxis(samples.reshape(3, pixels.rows, pixels.columns), 0, 2)
     else:
-        picture = flat.reshape(pixels.rows, pixels.columns, 3)
-    if pixels.photometric == "YBR_FULL":
-        picture = convert_color_space(picture, "YBR_FULL", "RGB")
+        picture = samples.reshape(pixels.rows, pixels.columns, 3)
     return np.ascontiguousarray(picture, dtype=np.uint8)
 
 

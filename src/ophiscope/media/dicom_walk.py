@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.deid import COPIED_TAGS
+from ophiscope.media.dicom_codecs import CODECS
 from ophiscope.media.guard import Limits, OpenedMedia
 
 __all__ = ["DicomLayout", "Encoding", "walk_dicom"]
@@ -24,21 +25,11 @@ _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
-_COMPRESSED = {
-    "1.2.840.10008.1.2.4.50": "JPEG Baseline",
-    "1.2.840.10008.1.2.4.51": "JPEG Extended",
-    "1.2.840.10008.1.2.4.57": "JPEG Lossless",
-    "1.2.840.10008.1.2.4.70": "JPEG Lossless, first-order prediction",
-    "1.2.840.10008.1.2.4.80": "JPEG-LS Lossless",
-    "1.2.840.10008.1.2.4.81": "JPEG-LS Near-lossless",
-    "1.2.840.10008.1.2.4.90": "JPEG 2000 Lossless",
-    "1.2.840.10008.1.2.4.91": "JPEG 2000",
+_UNREADABLE = {
+    _DEFLATED: "Deflated",
     "1.2.840.10008.1.2.4.100": "MPEG-2",
     "1.2.840.10008.1.2.4.102": "MPEG-4 AVC/H.264",
     "1.2.840.10008.1.2.4.107": "HEVC/H.265",
-    "1.2.840.10008.1.2.4.201": "High-Throughput JPEG 2000 Lossless",
-    "1.2.840.10008.1.2.4.203": "High-Throughput JPEG 2000",
-    "1.2.840.10008.1.2.5": "RLE Lossless",
 }
 _REFUSED_CLASSES = {
     "1.2.840.10008.1.3.10": "a DICOMDIR, which only lists other files; give one of them",
@@ -72,8 +63,11 @@ class DicomLayout(NamedTuple):
     """Group numbers at the top level before the pixels."""
     pixel_offset: int
     pixel_bytes: int
+    """0 where the pixels are in fragments."""
     pixel_vr: bytes
     """Empty where the encoding is implicit."""
+    coded: str | None
+    """Transfer syntax of compressed pixels; None where they are not."""
 
 
 @dataclass(slots=True)
@@ -98,8 +92,9 @@ def walk_dicom(media: OpenedMedia, limits: Limits) -> DicomLayout:
             ``too_large_file`` for a header beyond the limits, ``corrupt`` for a structure that contradicts itself.
     """
     try:
-        encoding = _read_meta(media, limits)
-        return _Walk(media, limits, encoding).run()
+        syntax = _read_meta(media, limits)
+        coded = syntax if syntax in CODECS else None
+        return _Walk(media, limits, _choose_encoding(syntax), coded).run()
     except struct.error:
         raise _corrupt("it ends in the middle of an element") from None
 
@@ -108,8 +103,8 @@ def _corrupt(what: str) -> MediaRejected:
     return MediaRejected(MediaCode.CORRUPT, f"damaged DICOM: {what}")
 
 
-def _read_meta(media: OpenedMedia, limits: Limits) -> Encoding:
-    """Read the file meta information; the file position ends where the data set starts."""
+def _read_meta(media: OpenedMedia, limits: Limits) -> str:
+    """The transfer syntax by the file meta information; the file position ends where the data set starts."""
     file = media.file
     file.seek(132)
     position, found = 132, {_SYNTAX_TAG: "", _CLASS_TAG: ""}
@@ -126,20 +121,22 @@ def _read_meta(media: OpenedMedia, limits: Limits) -> Encoding:
     file.seek(position)
     if found[_CLASS_TAG] in _REFUSED_CLASSES:
         raise MediaRejected(MediaCode.UNSUPPORTED, f"this is {_REFUSED_CLASSES[found[_CLASS_TAG]]}")
-    return _choose_encoding(found[_SYNTAX_TAG])
+    return found[_SYNTAX_TAG]
 
 
 def _choose_encoding(syntax: str) -> Encoding:
     if syntax in _NATIVE:
         return _NATIVE[syntax]
+    if syntax in CODECS:
+        return Encoding(False, False)
     if not syntax:
         raise _corrupt("it names no transfer syntax")
-    name = "Deflated" if syntax == _DEFLATED else _COMPRESSED.get(syntax)
+    name = _UNREADABLE.get(syntax)
     # the text of an unlisted identifier is not repeated: a private one can lead to its owner
     what = f"transfer syntax {name} ({syntax})" if name else "a transfer syntax that is not in the list of readers"
     raise MediaRejected(
         MediaCode.UNSUPPORTED,
-        f"DICOM with {what}; accepted are uncompressed implicit or explicit little endian and explicit big endian",
+        f"DICOM with {what}; accepted are uncompressed pixels, RLE, JPEG, JPEG-LS and JPEG 2000",
     )
 
 
@@ -161,8 +158,9 @@ def _read_element(file: BinaryIO, encoding: Encoding) -> _Element:
 class _Walk:
     """State of one walk over a data set; used once."""
 
-    def __init__(self, media: OpenedMedia, limits: Limits, encoding: Encoding) -> None:
+    def __init__(self, media: OpenedMedia, limits: Limits, encoding: Encoding, coded: str | None) -> None:
         self._file, self._size, self._limits, self._encoding = media.file, media.size_bytes, limits, encoding
+        self._coded = coded
         self._levels = [_Level(media.size_bytes, False, encoding)]
         self._copied = bytearray()
         self._groups: set[int] = set()
@@ -197,13 +195,20 @@ class _Walk:
                 MediaCode.UNSUPPORTED, "floating point DICOM pixels; accepted are 8 and 16 bit integers"
             )
         offset = self._file.tell()
-        if element.length == _UNDEFINED:
+        in_fragments = element.length == _UNDEFINED
+        if in_fragments and self._coded is None:
             raise _corrupt("its pixels are in fragments although the transfer syntax is uncompressed")
+        if self._coded is not None and not in_fragments:
+            raise _corrupt("its pixels are not in fragments although the transfer syntax is a compressed one")
+        if in_fragments:
+            return self._build(offset, 0, element.vr)
         if element.length > self._size - offset:
             raise _corrupt(f"its pixels end {element.length - (self._size - offset)} bytes after the file does")
-        return DicomLayout(
-            self._encoding, bytes(self._copied), frozenset(self._groups), offset, element.length, element.vr
-        )
+        return self._build(offset, element.length, element.vr)
+
+    def _build(self, offset: int, length: int, vr: bytes) -> DicomLayout:
+        groups = frozenset(self._groups)
+        return DicomLayout(self._encoding, bytes(self._copied), groups, offset, length, vr, self._coded)
 
     def _enter_element(self, element: _Element) -> None:
         inner = Encoding(True, False) if element.vr == b"UN" else self._levels[-1].encoding

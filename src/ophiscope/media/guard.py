@@ -13,13 +13,23 @@ from typing import BinaryIO, NamedTuple
 
 from ophiscope.errors import MediaCode, MediaRejected
 
-__all__ = ["ACCEPTED", "DEFAULT_LIMITS", "Limits", "MediaFormat", "OpenedMedia", "check_picture", "open_media", "sniff"]
+__all__ = [
+    "ACCEPTED",
+    "DEFAULT_LIMITS",
+    "Limits",
+    "MediaFormat",
+    "OpenedMedia",
+    "check_picture",
+    "is_address",
+    "open_media",
+    "sniff",
+]
 
 _HEAD_BYTES = 512
 _PASSES = 16
 """How often a decoder may go over the largest admitted picture (progressive scans, frames before the asked one)."""
 
-ACCEPTED = "PNG, JPEG, TIFF, BMP, WEBP and uncompressed DICOM"
+ACCEPTED = "PNG, JPEG, TIFF, BMP, WEBP and DICOM"
 """What an error message offers."""
 
 
@@ -157,9 +167,14 @@ def open_media(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
         yield OpenedMedia(file, status.st_size, sniff(head))
 
 
+def is_address(text: str) -> bool:
+    """Whether ``text`` is an address instead of a path; none is fetched."""
+    return "://" in text or text.startswith("data:")
+
+
 def _open_descriptor(path: str | bytes) -> int:
     text = os.fsdecode(path)
-    if "://" in text or text.startswith("data:"):
+    if is_address(text):
         raise MediaRejected(MediaCode.NOT_A_FILE, "addresses are not fetched; give the path of a local file")
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOCTTY", 0)
     try:

@@ -1,18 +1,14 @@
-"""From a path to a study: admit, recognise by content, read."""
+"""From a path to a study, decoded by a worker process."""
 
 import os
 
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaRejected
-from ophiscope.media.dicom import DicomReader
-from ophiscope.media.guard import DEFAULT_LIMITS, Limits, open_media
-from ophiscope.media.raster import RasterReader
-from ophiscope.media.reader import Reader, ReadRequest
+from ophiscope.media.guard import DEFAULT_LIMITS, Limits
+from ophiscope.media.reader import ReadRequest
+from ophiscope.media.workers import borrow_worker
 
-__all__ = ["READERS", "read_study"]
-
-READERS: tuple[Reader, ...] = (RasterReader(), DicomReader())
-"""Every reader at hand; the formats of no two overlap."""
+__all__ = ["read_study"]
 
 _MOST_PATH_CHARACTERS = 200
 
@@ -20,7 +16,7 @@ _MOST_PATH_CHARACTERS = 200
 def read_study(
     path: str | os.PathLike[str], *, study: str = "S1", limits: Limits = DEFAULT_LIMITS, frame: int | None = None
 ) -> Study:
-    """Read one picture from a file.
+    """Read one picture from a file, in a process whose memory and time are limited.
 
     Args:
         path: A regular local file; its name says nothing to the reader and is kept nowhere.
@@ -31,11 +27,9 @@ def read_study(
     Raises:
         MediaRejected: One line that starts with the given path; for the user's terminal only, never for a trace.
     """
-    request = ReadRequest(study, frame, limits)
     try:
-        with open_media(path, limits) as media:
-            reader = next(reader for reader in READERS if media.format in reader.formats)
-            return reader.read(media, request)
+        with borrow_worker() as worker:
+            return worker.decode(path, ReadRequest(study, frame, limits))
     except MediaRejected as refusal:
         raise MediaRejected(refusal.code, f"{_render_path(path)}: {refusal}") from None
 

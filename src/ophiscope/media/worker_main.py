@@ -1,0 +1,81 @@
+"""The other side of :mod:`ophiscope.media.workers`: a process that decodes until its input ends.
+
+Its limits hold for all that it runs: no decoder of ours can take more memory or processor time, write a file or leave a
+core behind.
+"""
+
+import os
+import sys
+from typing import BinaryIO
+
+from ophiscope.errors import MediaCode, MediaRejected
+
+__all__ = ["main"]
+
+_MEMORY_BYTES = 2 << 30
+_JOB_CPU_S = 60
+
+
+def main() -> None:
+    """Serve requests from standard input until it ends."""
+    requests, answers = sys.stdin.buffer, _take_stdout()
+    _limit_memory()
+    from ophiscope.media.decode import decode_study  # after the limits, as everything that a file may reach
+    from ophiscope.media.worker_wire import (
+        parse_request,
+        read_message,
+        write_message,
+        write_refusal,
+        write_study_answer,
+    )
+
+    write_message(answers, {"ready": os.getpid()})
+    while True:
+        try:
+            path, request = parse_request(read_message(requests))
+        except EOFError:
+            return
+        _limit_time()
+        try:
+            study = decode_study(os.fsdecode(path), request)
+        except MediaRejected as refusal:
+            write_refusal(answers, refusal)
+        except MemoryError:
+            why = f"it cannot be decoded within {_MEMORY_BYTES >> 20} MiB of memory"
+            write_refusal(answers, MediaRejected(MediaCode.TOO_MANY_PIXELS, why))
+        else:
+            write_study_answer(answers, study)
+
+
+def _take_stdout() -> BinaryIO:
+    """Standard output for the answers alone: what a library prints goes nowhere."""
+    answers = os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    return answers
+
+
+def _limit_memory() -> None:
+    try:
+        import resource
+    except ImportError:  # Windows: the deadline of the parent remains
+        return
+    for what, most in ((resource.RLIMIT_AS, _MEMORY_BYTES), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+        resource.setrlimit(what, (most, most))
+
+
+def _limit_time() -> None:
+    """Another minute of processor time, counted from what was used so far."""
+    try:
+        import resource
+    except ImportError:
+        return
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    soft = int(used.ru_utime + used.ru_stime) + _JOB_CPU_S
+    resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
+
+
+if __name__ == "__main__":
+    main()

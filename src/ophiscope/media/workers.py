@@ -1,0 +1,155 @@
+"""Files are untrusted: they are decoded in a process of their own, whose memory and time are limited, and kept warm.
+
+A decoder that crashes, hangs or asks for too much takes the worker with it and nothing else; the next file gets a new
+one. Workers are taken from a small store and put back, so that a thread has one to itself.
+"""
+
+import atexit
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, cast
+
+from ophiscope.core.study import Study
+from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.guard import is_address
+from ophiscope.media.reader import ReadRequest
+from ophiscope.media.worker_wire import read_message, read_study_answer, render_request, write_message
+
+__all__ = ["DecodeWorker", "borrow_worker", "warm_worker"]
+
+_JOBS = 200
+"""After so many a worker is replaced, and with it whatever its libraries have leaked."""
+_OUT_OF_TIME = 24
+"""SIGXCPU, which ends a process that is out of processor time."""
+_KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "TMPDIR")
+"""Nothing else goes along: no key, no proxy, no name of a server."""
+
+
+class DecodeWorker:
+    """One process that decodes files, one after the other.
+
+    Args:
+        command: What to run; the worker of this package where None.
+        deadline_s: Of a job, by the clock on the wall; within it the worker has 60 s of processor time.
+        start_s: More than that for the first, in which the worker starts: imports on a busy machine are slow.
+    """
+
+    def __init__(
+        self, command: Sequence[str] | None = None, *, deadline_s: float = 90.0, start_s: float = 60.0
+    ) -> None:
+        environment = {name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ}
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            command or [sys.executable, "-m", "ophiscope.media.worker_main"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+            close_fds=True,
+            start_new_session=True,  # Ctrl-C goes to the person's program, which ends this one
+        )
+        self._deadline_s, self._start_s, self._ready = deadline_s, start_s, False
+        self.jobs_left = _JOBS
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may get another job."""
+        return self.jobs_left > 0 and self._process.poll() is None
+
+    def decode(self, path: str | os.PathLike[str], request: ReadRequest) -> Study:
+        """Read one picture.
+
+        Raises:
+            MediaRejected: With the reason; ``decoder_failed`` or ``too_slow`` where the worker did not survive it.
+        """
+        self.jobs_left -= 1
+        stdin, stdout = cast("BinaryIO", self._process.stdin), cast("BinaryIO", self._process.stdout)
+        late = threading.Event()
+        wait_s = self._deadline_s + (0.0 if self._ready else self._start_s)
+        timer = threading.Timer(wait_s, self._give_up, (late,))
+        timer.daemon = True
+        timer.start()
+        try:
+            if not self._ready:
+                read_message(stdout)
+                self._ready = True
+            write_message(stdin, render_request(_locate(path), request))
+            return read_study_answer(stdout, request.limits)
+        except MediaRejected:
+            raise
+        except (EOFError, OSError, ValueError):
+            self.stop()
+            raise self._explain(late=late.is_set()) from None
+        except BaseException:
+            self.stop()  # Ctrl-C in the middle of an answer: what remains of it must not be read as the next one
+            raise
+        finally:
+            timer.cancel()
+
+    def stop(self) -> None:
+        """End the process, whatever it is doing."""
+        self.jobs_left = 0
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                cast("BinaryIO", pipe).close()
+        self._process.wait()
+
+    def _give_up(self, late: threading.Event) -> None:
+        late.set()
+        self._process.kill()
+
+    def _explain(self, *, late: bool) -> MediaRejected:
+        if late or -(self._process.returncode or 0) == _OUT_OF_TIME:
+            return MediaRejected(MediaCode.TOO_SLOW, "it takes too long to decode; the decoder was stopped")
+        return MediaRejected(MediaCode.DECODER_FAILED, "its decoder crashed; the file is damaged, or made to do that")
+
+
+def _locate(path: str | os.PathLike[str]) -> bytes:
+    """The path in a form that means the same to a process in another folder; what is no path stays as it is."""
+    raw = os.fsencode(os.fspath(path))
+    return os.path.join(os.getcwdb(), raw) if raw and not is_address(os.fsdecode(raw)) else raw
+
+
+_lock = threading.Lock()
+_idle: list[DecodeWorker] = []
+
+
+@contextlib.contextmanager
+def borrow_worker() -> Iterator[DecodeWorker]:
+    """A warm worker where there is one, else a new one; taken back in the end if it may get another job."""
+    with _lock:
+        worker = _idle.pop() if _idle else None
+    if worker is None or not worker.usable:
+        worker = DecodeWorker()
+    try:
+        yield worker
+    finally:
+        if worker.usable:
+            with _lock:
+                _idle.append(worker)
+        else:
+            worker.stop()
+
+
+def warm_worker() -> None:
+    """Start a worker that the next file will find; returns at once."""
+    with _lock:
+        if not _idle:
+            _idle.append(DecodeWorker())
+
+
+@atexit.register
+def _stop_all() -> None:
+    with _lock:
+        while _idle:
+            _idle.pop().stop()
