@@ -194,8 +194,9 @@ def test_answers_are_read_in_linear_time(unit):
     small, large = (unit * (size // len(unit)) for size in (100_000, 1_000_000))
     for options in ((), ("a", "b")):
         seconds = least_seconds(lambda options=options: parse_answer(small, options), tries=5)
-        assert seconds <= 0.040
-        bound = 12 * max(seconds, 0.002)
+        assert seconds <= 0.060
+        # ten times the text; what does not fit the caches any more takes up to twenty times as long, a square a hundred
+        bound = 30 * max(seconds, 0.002)
         assert least_seconds(lambda options=options: parse_answer(large, options), enough=bound) <= bound
 
 
