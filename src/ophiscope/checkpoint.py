@@ -1,12 +1,14 @@
 """Checkpoint directories: found on disk or fetched from a hub, and the hash of the weights in them."""
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 from ophiscope.errors import WrongInput
 
-__all__ = ["compute_weights_sha256", "find_checkpoint", "list_weight_files"]
+__all__ = ["compute_weights_sha256", "find_checkpoint", "list_weight_files", "read_config_fields"]
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _CHUNK_BYTES = 1 << 20
@@ -44,6 +46,30 @@ def _fetch(name: str, *, offline: bool, example: str) -> Path:
         ) from None
     except HfHubHTTPError as error:
         raise WrongInput(f"The hub does not give {name!r}: {str(error).splitlines()[0]}") from None
+
+
+def read_config_fields(directory: Path, model_types: Collection[str], *, what: str) -> dict[str, Any]:
+    """What ``config.json`` of a checkpoint says.
+
+    Args:
+        directory: Of the checkpoint.
+        model_types: What its ``model_type`` may be.
+        what: What is wanted, for the message.
+
+    Raises:
+        WrongInput: If it is missing, no JSON object, or of another type.
+    """
+    path = directory / "config.json"
+    try:
+        fields = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise WrongInput(f"No config.json in {directory}; give a {what} checkpoint directory.") from None
+    except (OSError, ValueError) as error:
+        raise WrongInput(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(fields, dict) or fields.get("model_type") not in model_types:
+        kind = fields.get("model_type") if isinstance(fields, dict) else None
+        raise WrongInput(f"{path} has model_type {kind!r}; accepted are {', '.join(sorted(model_types))}.")
+    return fields
 
 
 def list_weight_files(directory: Path) -> list[Path]:

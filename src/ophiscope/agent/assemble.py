@@ -23,7 +23,7 @@ from ophiscope.errors import CheckFailed, WrongInput
 from ophiscope.ledger.read import read_trace
 from ophiscope.models.address import build_server_card, parse_server_name
 from ophiscope.models.replay import ReplayModel
-from ophiscope.net.address import MODEL_SERVER, SEGMENTER_SERVER, is_loopback
+from ophiscope.net.address import MODEL_SERVER, SEGMENTER_SERVER
 from ophiscope.protocol.coords import parse_profile
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.build import build_segmenter as build_named_segmenter
@@ -189,15 +189,13 @@ def build_setup(
 def _find_egress_host(card: ModelCard) -> str | None:
     if not card.name.startswith("openai:"):
         return None
-    address = parse_server_name(card.name)
-    return None if is_loopback(address.base_url) else address.host
+    return parse_server_name(card.name).egress_host
 
 
 def _find_segmenter_host(segmenter: Segmenter | None) -> str | None:
     if segmenter is None or not segmenter.name.startswith(SCHEME):
         return None
-    address = parse_segmenter_name(segmenter.name)
-    return None if address.loopback else address.host
+    return parse_segmenter_name(segmenter.name).egress_host
 
 
 def check_egress(case: Case, setup: Setup, *, allowed: bool) -> None:

@@ -19,14 +19,8 @@ from ophiscope.core.study import Study
 from ophiscope.core.window import Window
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.deid import MODALITIES
-from ophiscope.media.dicom_pixels import (
-    CODED_ONLY,
-    PixelLayout,
-    apply_palette,
-    decode_frame,
-    parse_pixel_layout,
-    to_unsigned,
-)
+from ophiscope.media.dicom_layout import CODED_ONLY, PixelLayout, parse_pixel_layout, to_unsigned
+from ophiscope.media.dicom_pixels import apply_palette, decode_frame
 from ophiscope.media.dicom_walk import DicomLayout, walk_dicom
 from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia, check_picture
 from ophiscope.media.reader import ReadRequest

@@ -16,9 +16,10 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_layout import PixelLayout
 from ophiscope.media.dicom_rle import decode_rle
 
-__all__ = ["CODECS", "Codec", "CodedFrame", "decode_coded", "is_installed", "list_decoders"]
+__all__ = ["CODECS", "Codec", "decode_coded", "is_installed", "list_decoders"]
 
 
 class Codec(NamedTuple):
@@ -57,21 +58,6 @@ _BARE = frozenset((0x01, *range(0xD0, 0xD9)))
 """Markers without a length."""
 
 
-class CodedFrame(NamedTuple):
-    """One frame as it stands in the file, and what the file says of it."""
-
-    syntax: str
-    data: bytes
-    rows: int
-    columns: int
-    samples: int
-    bits_allocated: int
-    bits_stored: int
-    signed: bool
-    planar: bool
-    photometric: str
-
-
 class _Size(NamedTuple):
     width: int
     height: int
@@ -88,50 +74,55 @@ def list_decoders() -> dict[str, bool]:
     return {codec.name: is_installed(codec) for codec in CODECS.values()}
 
 
-def decode_coded(frame: CodedFrame) -> NDArray[np.generic]:
+def decode_coded(syntax: str, data: bytes, pixels: PixelLayout) -> NDArray[np.generic]:
     """Decode one frame: stored values ``(H, W)``, or colours ``(H, W, 3)``; all but RLE colours come out as RGB.
+
+    Args:
+        syntax: A key of :data:`CODECS`.
+        data: The frame as it stands in the file.
+        pixels: What the file says of it.
 
     Raises:
         MediaRejected: ``unsupported`` where the decoder is not installed, ``corrupt`` where the codestream is no such,
             or of another size than the file declares.
     """
-    codec = CODECS[frame.syntax]
+    codec = CODECS[syntax]
     if not is_installed(codec):
         raise MediaRejected(
             MediaCode.UNSUPPORTED, f"DICOM with {codec.name}: its decoder is not installed; install ophiscope[dicom]"
         )
     if codec.family == "rle":
-        return decode_rle(frame.data, (frame.rows, frame.columns), frame.samples, frame.bits_allocated // 8)
-    _check_size(frame, codec)
-    array, said = get_decoder(frame.syntax).as_array(
-        encapsulate([frame.data], has_bot=False),
+        return decode_rle(data, (pixels.rows, pixels.columns), pixels.samples, pixels.bits_allocated // 8)
+    _check_size(data, pixels, codec)
+    array, said = get_decoder(syntax).as_array(
+        encapsulate([data], has_bot=False),
         index=0,
         decoding_plugin=codec.plugin,
-        rows=frame.rows,
-        columns=frame.columns,
-        samples_per_pixel=frame.samples,
-        bits_allocated=frame.bits_allocated,
-        bits_stored=frame.bits_stored,
-        pixel_representation=int(frame.signed),
-        planar_configuration=int(frame.planar),
-        photometric_interpretation=frame.photometric,
+        rows=pixels.rows,
+        columns=pixels.columns,
+        samples_per_pixel=pixels.samples,
+        bits_allocated=pixels.bits_allocated,
+        bits_stored=pixels.bits_stored,
+        pixel_representation=int(pixels.signed),
+        planar_configuration=int(pixels.planar),
+        photometric_interpretation=pixels.photometric,
         number_of_frames=1,
         pixel_keyword="PixelData",
     )
-    shape = (frame.rows, frame.columns) if frame.samples == 1 else (frame.rows, frame.columns, 3)
+    shape = (pixels.rows, pixels.columns) if pixels.samples == 1 else (pixels.rows, pixels.columns, 3)
     if array.shape != shape:
         raise _corrupt("its compressed pixels are of another size than it declares")
-    if frame.samples == 3 and said["photometric_interpretation"] != "RGB":
+    if pixels.samples == 3 and said["photometric_interpretation"] != "RGB":
         raise MediaRejected(MediaCode.UNSUPPORTED, "DICOM colours that the decoder leaves in another colour space")
     return np.asarray(array)
 
 
-def _check_size(frame: CodedFrame, codec: Codec) -> None:
-    found = _read_jpeg_2000_size(frame.data) if codec.family == "jpeg 2000" else _read_jpeg_size(frame.data)
-    if found != _Size(frame.columns, frame.rows, frame.samples):
+def _check_size(data: bytes, pixels: PixelLayout, codec: Codec) -> None:
+    found = _read_jpeg_2000_size(data) if codec.family == "jpeg 2000" else _read_jpeg_size(data)
+    if found != _Size(pixels.columns, pixels.rows, pixels.samples):
         raise _corrupt(
             f"a codestream of {found.width}x{found.height} pixels and {found.samples} sample(s) stands for "
-            f"{frame.columns}x{frame.rows} and {frame.samples}"
+            f"{pixels.columns}x{pixels.rows} and {pixels.samples}"
         )
 
 

@@ -1,9 +1,9 @@
-"""Stored DICOM values: their layout, one frame of them as unsigned integers or colours.
+"""Stored DICOM values: one frame of them as unsigned integers or colours.
 
-Source: DICOM PS3.3 C.7.6.3.1 (image pixel module), PS3.5 section 8 (encoding of pixel data) and A.4 (compressed).
+Source: DICOM PS3.5 section 8 (encoding of pixel data) and A.4 (compressed).
 """
 
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,108 +11,15 @@ from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.dicom_codecs import CODECS, CodedFrame, decode_coded
+from ophiscope.media.dicom_codecs import CODECS, decode_coded
 from ophiscope.media.dicom_fragments import find_frame_fragments, list_fragments, read_fragments
+from ophiscope.media.dicom_layout import PixelLayout
 from ophiscope.media.dicom_walk import DicomLayout
 from ophiscope.media.guard import Limits, OpenedMedia
 
-__all__ = ["CODED_ONLY", "PixelLayout", "apply_palette", "decode_frame", "parse_pixel_layout", "to_unsigned"]
+__all__ = ["apply_palette", "decode_frame"]
 
-_COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
-_ACCEPTED = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR", *_COLOUR)
-_KNOWN = ("YBR_PARTIAL_422", "YBR_PARTIAL_420", "HSV", "ARGB", "CMYK", "XYB")
-CODED_ONLY = ("YBR_ICT", "YBR_RCT")
-"""Colour spaces inside a JPEG 2000 codestream, from which its decoder gives RGB."""
 _Unsigned = NDArray[np.uint8] | NDArray[np.uint16]
-
-
-class PixelLayout(NamedTuple):
-    """How stored values are laid out."""
-
-    rows: int
-    columns: int
-    samples: int
-    bits_allocated: int
-    bits_stored: int
-    high_bit: int
-    signed: bool
-    planar: bool
-    photometric: str
-    frames: int
-    big: bool
-    """Most significant byte first."""
-
-    @property
-    def bytes_per_pixel(self) -> int:
-        """All samples together."""
-        return self.samples * self.bits_allocated // 8
-
-    @property
-    def frame_bytes(self) -> int:
-        """Of one frame that is not compressed."""
-        shared = self.photometric == "YBR_FULL_422"  # two pixels share their chroma
-        return self.rows * self.columns * (2 if shared else self.bytes_per_pixel)
-
-    @property
-    def offset(self) -> int:
-        """What is added to signed values to make them unsigned."""
-        return 1 << (self.bits_stored - 1) if self.signed else 0
-
-
-def parse_pixel_layout(dataset: Dataset, *, big: bool = False) -> PixelLayout:
-    """Read and check the elements that say how pixels are stored.
-
-    Raises:
-        MediaRejected: ``corrupt`` where they are missing or contradict each other, ``unsupported`` for layouts without
-            a reader.
-    """
-    allocated = _require(dataset, "BitsAllocated")
-    stored = _require(dataset, "BitsStored", allocated)
-    layout = PixelLayout(
-        rows=_require(dataset, "Rows"),
-        columns=_require(dataset, "Columns"),
-        samples=_require(dataset, "SamplesPerPixel", 1),
-        bits_allocated=allocated,
-        bits_stored=stored,
-        high_bit=_require(dataset, "HighBit", stored - 1),
-        signed=_require(dataset, "PixelRepresentation", 0) == 1,
-        planar=_require(dataset, "PlanarConfiguration", 0) == 1,
-        photometric=_find_photometric(dataset),
-        frames=_require(dataset, "NumberOfFrames", 1),
-        big=big,
-    )
-    if allocated not in (8, 16):
-        raise MediaRejected(MediaCode.UNSUPPORTED, f"DICOM with {allocated} bits per sample; accepted are 8 and 16")
-    if not (1 <= stored <= allocated and stored - 1 <= layout.high_bit < allocated):
-        raise MediaRejected(
-            MediaCode.CORRUPT, f"damaged DICOM: {stored} bits up to bit {layout.high_bit} of {allocated}"
-        )
-    colour = layout.photometric in _COLOUR
-    if layout.samples != (3 if colour else 1):
-        raise MediaRejected(
-            MediaCode.CORRUPT, f"damaged DICOM: {layout.photometric} with {layout.samples} samples per pixel"
-        )
-    if colour and (allocated, stored) != (8, 8):
-        raise MediaRejected(MediaCode.UNSUPPORTED, f"DICOM colour of {stored} bits per sample; accepted is 8")
-    return layout
-
-
-def _require(dataset: Dataset, keyword: str, default: int | None = None) -> int:
-    value: object = dataset.get(keyword)
-    if value is None and default is not None:
-        return default
-    if not isinstance(value, int):
-        raise MediaRejected(MediaCode.CORRUPT, f"damaged DICOM: {keyword} is missing or no whole number")
-    return int(value)
-
-
-def _find_photometric(dataset: Dataset) -> str:
-    value = dataset.get("PhotometricInterpretation")
-    word = value.strip() if isinstance(value, str) else ""
-    if word in _ACCEPTED:
-        return word
-    what = word if word in _KNOWN else "of an unknown kind"
-    raise MediaRejected(MediaCode.UNSUPPORTED, f"DICOM pixels {what}; accepted are {', '.join(_ACCEPTED)}")
 
 
 def decode_frame(
@@ -163,19 +70,7 @@ def _read_coded(
     fragments = find_frame_fragments(media.file, found, pixels.frames, index)
     if sum(fragment.length for fragment in fragments) > limits.expanded_bytes:
         raise MediaRejected(MediaCode.TOO_MANY_PIXELS, f"a frame of more than {limits.expanded_bytes} compressed bytes")
-    frame = CodedFrame(
-        syntax=layout.coded or "",
-        data=read_fragments(media.file, fragments),
-        rows=pixels.rows,
-        columns=pixels.columns,
-        samples=pixels.samples,
-        bits_allocated=pixels.bits_allocated,
-        bits_stored=pixels.bits_stored,
-        signed=pixels.signed,
-        planar=pixels.planar,
-        photometric=pixels.photometric,
-    )
-    values = decode_coded(frame)
+    values = decode_coded(layout.coded or "", read_fragments(media.file, fragments), pixels)
     unsigned: _Unsigned = values.view(values.dtype.str.replace("i", "u"))
     return unsigned
 
@@ -196,9 +91,3 @@ def apply_palette(stored: NDArray[np.generic], dataset: Dataset, pixels: PixelLa
         raise MediaRejected(MediaCode.UNSUPPORTED, "DICOM palette pictures with signed values")
     colours = apply_color_lut(stored, dataset)
     return np.asarray(colours >> 8 if colours.dtype.itemsize == 2 else colours, dtype=np.uint8)
-
-
-def to_unsigned(value: int, pixels: PixelLayout) -> int:
-    """A stored value as it stands in the root array, whichever sign its element was read with."""
-    mask: int = 2**pixels.bits_stored - 1
-    return (value & mask) ^ pixels.offset

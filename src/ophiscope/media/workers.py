@@ -19,7 +19,7 @@ from ophiscope.media.guard import is_address
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.worker_wire import read_message, read_study_answer, render_request, write_message
 
-__all__ = ["DecodeWorker", "borrow_worker", "warm_worker"]
+__all__ = ["DecodeWorker", "borrow_worker"]
 
 _JOBS = 200
 """After so many a worker is replaced, and with it whatever its libraries have leaked."""
@@ -49,7 +49,6 @@ class DecodeWorker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
-            close_fds=True,
             start_new_session=True,  # Ctrl-C goes to the person's program, which ends this one
         )
         self._deadline_s, self._start_s, self._ready = deadline_s, start_s, False
@@ -139,13 +138,6 @@ def borrow_worker() -> Iterator[DecodeWorker]:
                 _idle.append(worker)
         else:
             worker.stop()
-
-
-def warm_worker() -> None:
-    """Start a worker that the next file will find; returns at once."""
-    with _lock:
-        if not _idle:
-            _idle.append(DecodeWorker())
 
 
 @atexit.register

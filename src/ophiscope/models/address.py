@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from ophiscope.core.chat import ModelCard
 from ophiscope.errors import WrongInput
-from ophiscope.net.address import MODEL_SERVER, check_base_url, is_loopback, render_url
+from ophiscope.net.address import MODEL_SERVER, Address, check_base_url, render_url
 
 __all__ = ["ServerAddress", "build_server_card", "parse_server_name"]
 
@@ -27,11 +27,9 @@ _COORDS_ELSE = ("relative_1000", 32)
 
 
 @dataclass(frozen=True, slots=True)
-class ServerAddress:
+class ServerAddress(Address):
     """A checked address of a chat-completions server, and a model on it."""
 
-    base_url: str
-    """Without a slash at the end; holds no user, password, query or fragment."""
     model: str
     """The name that the server knows it by."""
 
@@ -45,16 +43,6 @@ class ServerAddress:
         """Where to post; ``/v1`` is added only where the base URL has no path of its own."""
         base = self.base_url.rstrip("/")
         return f"{base}/chat/completions" if urlsplit(base).path else f"{base}/v1/chat/completions"
-
-    @property
-    def host(self) -> str:
-        """The host alone, without port: what an egress event names."""
-        return urlsplit(self.base_url).hostname or ""
-
-    @property
-    def loopback(self) -> bool:
-        """True where nothing that is sent leaves this machine."""
-        return is_loopback(self.base_url)
 
     @property
     def name(self) -> str:

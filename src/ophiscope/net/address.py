@@ -2,12 +2,13 @@
 
 import ipaddress
 import re
+from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from ophiscope.errors import WrongInput
 
-__all__ = ["MODEL_SERVER", "SEGMENTER_SERVER", "Peer", "check_base_url", "is_loopback", "render_url"]
+__all__ = ["MODEL_SERVER", "SEGMENTER_SERVER", "Address", "Peer", "check_base_url", "is_loopback", "render_url"]
 
 
 class Peer(NamedTuple):
@@ -26,6 +27,29 @@ SEGMENTER_SERVER = Peer("segmenter server", "OPHISCOPE_SEGMENTER_KEY", "this add
 _HOST_PORT = re.compile(r"(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?")
 """Host and port without user, password, or anything that two URL parsers could read differently."""
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a server is; what stands behind the host is known to those that go on from here."""
+
+    base_url: str
+    """Without a slash at the end; holds no user, password, query or fragment."""
+
+    @property
+    def host(self) -> str:
+        """The host alone, without port: what an egress event names."""
+        return urlsplit(self.base_url).hostname or ""
+
+    @property
+    def loopback(self) -> bool:
+        """True where nothing that is sent leaves this machine."""
+        return is_loopback(self.base_url)
+
+    @property
+    def egress_host(self) -> str | None:
+        """The host where what is sent leaves this machine, else None."""
+        return None if self.loopback else self.host
 
 
 def is_loopback(url: str) -> bool:

@@ -27,8 +27,7 @@ anything else                                         text
 
 ``[E1]`` alone, and ``mask`` alone, are text without words here; what they point to is a matter of what the evidence
 holds (:mod:`ophiscope.agent.answering`). Nothing is guessed: "a lesion" is not option A, "kidney cyst" is not K,
-digits other than 0-9 are no number, "yes, no" is neither, and a reversed box is
-text.
+digits other than 0-9 are no number, "yes, no" is neither, and a reversed box is text (which the loop refuses).
 """
 
 import math

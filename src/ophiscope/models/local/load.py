@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ophiscope.checkpoint import compute_weights_sha256, find_checkpoint, list_weight_files
+from ophiscope.checkpoint import compute_weights_sha256, find_checkpoint, list_weight_files, read_config_fields
 from ophiscope.core.chat import ModelCard
 from ophiscope.errors import OphiscopeError, WrongInput
 from ophiscope.models.local.engine import LocalModel, LocalParts
@@ -173,19 +173,7 @@ def _hash_template(directory: Path) -> str | None:
 
 
 def _read_fields(directory: Path) -> dict[str, Any]:
-    path = directory / "config.json"
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise WrongInput(
-            f"No config.json in {directory}; give a Qwen2.5-VL or Qwen3-VL checkpoint directory."
-        ) from None
-    except (OSError, ValueError) as error:
-        raise WrongInput(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(fields, dict) or fields.get("model_type") not in _ARCHITECTURES:
-        kind = fields.get("model_type") if isinstance(fields, dict) else None
-        raise WrongInput(f"{path} has model_type {kind!r}; accepted are {', '.join(sorted(_ARCHITECTURES))}.")
-    return fields
+    return read_config_fields(directory, _ARCHITECTURES, what="Qwen2.5-VL or Qwen3-VL")
 
 
 def read_config(directory: Path) -> Any:

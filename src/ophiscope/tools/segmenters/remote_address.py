@@ -1,10 +1,9 @@
 """Where a segmenter's server is: the words of a command line, checked, before any socket."""
 
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from ophiscope.errors import WrongInput
-from ophiscope.net.address import SEGMENTER_SERVER, check_base_url, is_loopback, render_url
+from ophiscope.net.address import SEGMENTER_SERVER, Address, check_base_url, render_url
 
 __all__ = ["SCHEME", "SegmenterAddress", "parse_segmenter_name"]
 
@@ -13,15 +12,12 @@ _ACCEPTED = "accepted is remote:URL, for example remote:http://127.0.0.1:9000"
 
 
 @dataclass(frozen=True, slots=True)
-class SegmenterAddress:
-    """A checked address of a server that keeps to docs/segmenter-http.md.
+class SegmenterAddress(Address):
+    """A checked address of a server that keeps to docs/segmenter-http.md; ``/v1`` is no part of its ``base_url``.
 
     Raises:
         WrongInput: If the URL holds a user, password, query or fragment, or is none.
     """
-
-    base_url: str
-    """Without ``/v1`` and without a slash at the end."""
 
     def __post_init__(self) -> None:
         check_base_url(self.base_url, accepted=_ACCEPTED, peer=SEGMENTER_SERVER)
@@ -35,16 +31,6 @@ class SegmenterAddress:
     def segment_url(self) -> str:
         """Where to send pictures."""
         return f"{self.base_url}/v1/segment"
-
-    @property
-    def host(self) -> str:
-        """The host alone, without port: what an egress event names."""
-        return urlsplit(self.base_url).hostname or ""
-
-    @property
-    def loopback(self) -> bool:
-        """True where nothing that is sent leaves this machine."""
-        return is_loopback(self.base_url)
 
     @property
     def name(self) -> str:

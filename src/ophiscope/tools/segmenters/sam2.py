@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
-from ophiscope.checkpoint import compute_weights_sha256, find_checkpoint
+from ophiscope.checkpoint import compute_weights_sha256, find_checkpoint, read_config_fields
 from ophiscope.errors import ToolCode, ToolError, WrongInput
 from ophiscope.tools.segmenters.segmenter import Prediction, Sight
 
@@ -149,17 +149,14 @@ def load_sam2(spec: str, *, offline: bool = False) -> Sam2:
             not fit its config.
     """
     directory = find_checkpoint(spec.removeprefix("sam2:"), offline=offline, example="facebook/sam2.1-hiera-tiny")
-    config = _read_json(directory / "config.json")
-    if config.get("model_type") not in _MODEL_TYPES:
-        raise WrongInput(
-            f"{directory} has model_type {config.get('model_type')!r}; accepted are {', '.join(_MODEL_TYPES)}."
-        )
+    read_config_fields(directory, _MODEL_TYPES, what="SAM 2")
     digest = compute_weights_sha256(directory)
     from transformers.models.sam2.modeling_sam2 import Sam2Model
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # a terminal gets answers, not the loading of a few hundred megabytes
     try:
+        how = _read_preprocessing(directory)
         network, info = Sam2Model.from_pretrained(
             directory, use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
@@ -169,27 +166,13 @@ def load_sam2(spec: str, *, offline: bool = False) -> Sam2:
     if info["missing_keys"] or info["mismatched_keys"]:
         lost = sorted(map(str, info["missing_keys"] or info["mismatched_keys"]))[:3]
         raise WrongInput(f"The weights in {directory} do not fit its config.json: {lost} missing or of another shape.")
-    return Sam2(spec, network.eval(), _read_preprocessing(directory, network), weights_sha256=digest)
+    how = how._replace(side_px=network.config.prompt_encoder_config.image_size)
+    return Sam2(spec, network.eval(), how, weights_sha256=digest)
 
 
-def _read_preprocessing(directory: Path, network: Any) -> Preprocessing:
-    """Mean and deviation of the checkpoint where it gives them; the size is that of its network."""
+def _read_preprocessing(directory: Path) -> Preprocessing:
+    """Mean and deviation of the checkpoint where it gives them."""
     path = directory / "preprocessor_config.json"
-    fields = _read_json(path) if path.is_file() else {}
-    mean, std = (
-        tuple(fields.get(name, default))
-        for name, default in (("image_mean", _DEFAULT.mean), ("image_std", _DEFAULT.std))
-    )
-    return Preprocessing(network.config.prompt_encoder_config.image_size, mean, std)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise WrongInput(f"No {path.name} in {path.parent}; give a SAM 2 checkpoint directory.") from None
-    except (OSError, ValueError) as error:
-        raise WrongInput(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise WrongInput(f"{path} holds no JSON object.")
-    return fields
+    fields = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    mean, std = fields.get("image_mean", _DEFAULT.mean), fields.get("image_std", _DEFAULT.std)
+    return _DEFAULT._replace(mean=tuple(mean), std=tuple(std))
