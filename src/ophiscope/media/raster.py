@@ -17,7 +17,7 @@ from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import MediaFormat, OpenedMedia, check_picture
 from ophiscope.media.raster_header import RasterHeader, read_raster_header
-from ophiscope.media.reader import ReadRequest
+from ophiscope.media.reader import ReadRequest, refuse_selection
 from ophiscope.media.silence import muted_libtiff
 from ophiscope.media.sources import ArrayFacts, build_study
 
@@ -51,6 +51,7 @@ class RasterReader:
 
     def read(self, media: OpenedMedia, request: ReadRequest) -> Study:
         """See :meth:`ophiscope.media.reader.Reader.read`."""
+        refuse_selection(request, what="no volume", slice_at=True)
         index = request.frame_index or 0
         header = read_raster_header(media, page_index=max(index, 0), limits=request.limits)
         _check_header(header, index, request)

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ophiscope.core.study import Study
+from ophiscope.core.volume import SliceChoice
+from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import DEFAULT_LIMITS, Limits, MediaFormat, OpenedMedia
 
-__all__ = ["ReadRequest", "Reader"]
+__all__ = ["ReadRequest", "Reader", "refuse_selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,10 @@ class ReadRequest:
     """Handle of the study in its case."""
     frame_index: int | None = None
     """Which picture of several, from 0; None = the only one."""
+    slice_at: SliceChoice | None = None
+    """Which slice of a volume."""
+    series_index: int | None = None
+    """Which series of a folder that holds several, from 0."""
     limits: Limits = DEFAULT_LIMITS
 
 
@@ -35,3 +41,25 @@ class Reader(Protocol):
             MediaRejected: With one line that names no path and no value of an identifying element.
         """
         ...
+
+
+def refuse_selection(request: ReadRequest, *, what: str, frame: bool = False, slice_at: bool = False) -> None:
+    """Refuse a wish that means nothing for this file: it was meant for another one.
+
+    Args:
+        request: The wish.
+        what: What the file is, for the message: ``a single picture``.
+        frame: Whether ``--frame`` means nothing here.
+        slice_at: Whether ``--slice`` means nothing here.
+
+    Raises:
+        MediaRejected: ``needs_selection``.
+    """
+    if frame and request.frame_index is not None:
+        raise MediaRejected(
+            MediaCode.NEEDS_SELECTION, f"frame {request.frame_index} was asked; this is {what}, leave --frame out"
+        )
+    if slice_at and request.slice_at is not None:
+        raise MediaRejected(
+            MediaCode.NEEDS_SELECTION, f"slice {request.slice_at} was asked; this is {what}, leave --slice out"
+        )

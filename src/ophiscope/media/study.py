@@ -3,6 +3,7 @@
 import os
 
 from ophiscope.core.study import Study
+from ophiscope.core.volume import SliceChoice
 from ophiscope.errors import MediaRejected
 from ophiscope.media.guard import DEFAULT_LIMITS, Limits
 from ophiscope.media.reader import ReadRequest
@@ -14,7 +15,13 @@ _MOST_PATH_CHARACTERS = 200
 
 
 def read_study(
-    path: str | os.PathLike[str], *, study: str = "S1", limits: Limits = DEFAULT_LIMITS, frame: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    study: str = "S1",
+    limits: Limits = DEFAULT_LIMITS,
+    frame: int | None = None,
+    slice_at: SliceChoice | None = None,
+    series: int | None = None,
 ) -> Study:
     """Read one picture from a file, in a process whose memory and time are limited.
 
@@ -23,13 +30,15 @@ def read_study(
         study: Handle of the study in its case.
         limits: What is admitted.
         frame: Which picture of a file that holds several, from 0.
+        slice_at: Which slice of a volume.
+        series: Which series of a folder that holds several, from 0.
 
     Raises:
         MediaRejected: One line that starts with the given path; for the user's terminal only, never for a trace.
     """
     try:
         with borrow_worker() as worker:
-            return worker.decode(path, ReadRequest(study, frame, limits))
+            return worker.decode(path, ReadRequest(study, frame, slice_at, series, limits))
     except MediaRejected as refusal:
         raise MediaRejected(refusal.code, f"{_render_path(path)}: {refusal}") from None
 

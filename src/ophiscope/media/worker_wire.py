@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.core.study import Study, StudyHeader
+from ophiscope.core.volume import SliceAxis, SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import Limits, check_picture
 from ophiscope.media.reader import ReadRequest
@@ -64,12 +65,19 @@ def _read_exactly(pipe: BinaryIO, length: int) -> bytes:
 
 def render_request(path: bytes, request: ReadRequest) -> dict[str, Any]:
     """A wish as a message."""
-    return {"path": path.hex(), "study": request.study, "frame": request.frame_index, "limits": asdict(request.limits)}
+    return {"path": path.hex(), **asdict(request)}
 
 
 def parse_request(message: dict[str, Any]) -> tuple[bytes, ReadRequest]:
     """The wish in a message; comes from our own process and is believed."""
-    request = ReadRequest(message["study"], message["frame"], Limits(**message["limits"]))
+    chosen = message["slice_at"]
+    request = ReadRequest(
+        study=message["study"],
+        frame_index=message["frame_index"],
+        slice_at=SliceChoice(SliceAxis(chosen["axis"]), chosen["index"]) if chosen else None,
+        series_index=message["series_index"],
+        limits=Limits(**message["limits"]),
+    )
     return bytes.fromhex(message["path"]), request
 
 
