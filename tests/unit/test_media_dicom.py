@@ -14,7 +14,7 @@ from ophiscope.core.frame import Frame
 from ophiscope.core.study import Study
 from ophiscope.core.window import Window
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media import dicom
+from ophiscope.media import dicom_frame
 from ophiscope.media.decode import decode_study
 from ophiscope.media.guard import Limits
 from ophiscope.media.reader import ReadRequest
@@ -367,5 +367,5 @@ def test_a_decoder_out_of_memory_is_a_refusal(tmp_path: Path, monkeypatch: pytes
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(dicom, "decode_frame", fail)
+    monkeypatch.setattr(dicom_frame, "decode_frame", fail)
     assert refuse(tmp_path).code is MediaCode.TOO_MANY_PIXELS

@@ -7,6 +7,7 @@ import os
 
 from ophiscope.core.study import Study
 from ophiscope.media.dicom import DicomReader
+from ophiscope.media.folder import read_folder
 from ophiscope.media.guard import open_media
 from ophiscope.media.raster import RasterReader
 from ophiscope.media.reader import Reader, ReadRequest
@@ -18,11 +19,13 @@ READERS: tuple[Reader, ...] = (RasterReader(), DicomReader())
 
 
 def decode_study(path: str | os.PathLike[str], request: ReadRequest) -> Study:
-    """Read one picture from a file.
+    """Read one picture from a file, or from the series in a folder.
 
     Raises:
         MediaRejected: One line that names no path.
     """
+    if os.path.isdir(path):
+        return read_folder(path, request)
     with open_media(path, request.limits) as media:
         reader = next(reader for reader in READERS if media.format in reader.formats)
         return reader.read(media, request)

@@ -6,11 +6,15 @@ identifier is never decoded at all. Of what is copied, only the elements of :dat
 stored values into pixels and stay inside ``media``.
 """
 
-__all__ = ["COPIED_TAGS", "DECODING", "LEAVING", "MODALITIES"]
+__all__ = ["COMPARED", "COPIED_TAGS", "DECODING", "LEAVING", "MODALITIES"]
 
 LEAVING: dict[int, str] = {
     0x0008_0060: "Modality",
+    0x0018_0040: "CineRate",
+    0x0018_1063: "FrameTime",
     0x0018_1164: "ImagerPixelSpacing",
+    0x0020_0032: "ImagePositionPatient",
+    0x0020_0037: "ImageOrientationPatient",
     0x0028_0008: "NumberOfFrames",
     0x0028_0010: "Rows",
     0x0028_0011: "Columns",
@@ -28,6 +32,13 @@ LEAVING: dict[int, str] = {
 """Tags whose meaning may leave ``media``: numbers, and words of closed lists."""
 
 DECODING: dict[int, str] = {
+    0x0008_0008: "ImageType",
+    0x0018_0050: "SliceThickness",
+    0x0018_0086: "EchoNumbers",
+    0x0020_0011: "SeriesNumber",
+    0x0020_0012: "AcquisitionNumber",
+    0x0020_0013: "InstanceNumber",
+    0x0020_0100: "TemporalPositionIdentifier",
     0x0028_0002: "SamplesPerPixel",
     0x0028_0004: "PhotometricInterpretation",
     0x0028_0006: "PlanarConfiguration",
@@ -44,10 +55,16 @@ DECODING: dict[int, str] = {
     0x0028_1203: "BluePaletteColorLookupTableData",
     0x0028_3000: "ModalityLUTSequence",
     0x0028_3010: "VOILUTSequence",
+    0x0062_0001: "SegmentationType",
+    0x0062_0002: "SegmentSequence",
+    0x0062_000E: "MaximumFractionalValue",
     0x5200_9229: "SharedFunctionalGroupsSequence",
     0x5200_9230: "PerFrameFunctionalGroupsSequence",
 }
-"""Tags read to turn stored values into pixels; nothing of them leaves."""
+"""Tags read to turn stored values into pixels and to put these in order; nothing of them leaves."""
+
+COMPARED = {0x0020_000E: "SeriesInstanceUID"}
+"""Identifiers of which only a digest is made, to tell whether two files belong together; nothing of it leaves."""
 
 COPIED_TAGS = frozenset(LEAVING) | frozenset(DECODING)
 

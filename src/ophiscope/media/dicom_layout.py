@@ -37,7 +37,7 @@ class PixelLayout(NamedTuple):
     @property
     def bytes_per_pixel(self) -> int:
         """All samples together."""
-        return self.samples * self.bits_allocated // 8
+        return max(1, self.samples * self.bits_allocated // 8)
 
     @property
     def frame_bytes(self) -> int:
@@ -51,8 +51,13 @@ class PixelLayout(NamedTuple):
         return 1 << (self.bits_stored - 1) if self.signed else 0
 
 
-def parse_pixel_layout(dataset: Dataset, *, big: bool = False) -> PixelLayout:
+def parse_pixel_layout(dataset: Dataset, *, big: bool = False, bits: tuple[int, ...] = (8, 16)) -> PixelLayout:
     """Read and check the elements that say how pixels are stored.
+
+    Args:
+        dataset: The object.
+        big: Whether it is written most significant byte first.
+        bits: How many may be allocated to a sample.
 
     Raises:
         MediaRejected: ``corrupt`` where they are missing or contradict each other, ``unsupported`` for layouts without
@@ -73,8 +78,9 @@ def parse_pixel_layout(dataset: Dataset, *, big: bool = False) -> PixelLayout:
         frames=_require(dataset, "NumberOfFrames", 1),
         big=big,
     )
-    if allocated not in (8, 16):
-        raise MediaRejected(MediaCode.UNSUPPORTED, f"DICOM with {allocated} bits per sample; accepted are 8 and 16")
+    if allocated not in bits:
+        accepted = ", ".join(map(str, bits))
+        raise MediaRejected(MediaCode.UNSUPPORTED, f"DICOM with {allocated} bits per sample; accepted are {accepted}")
     if not (1 <= stored <= allocated and stored - 1 <= layout.high_bit < allocated):
         raise MediaRejected(
             MediaCode.CORRUPT, f"damaged DICOM: {stored} bits up to bit {layout.high_bit} of {allocated}"

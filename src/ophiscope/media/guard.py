@@ -43,10 +43,16 @@ class Limits:
     expanded_bytes: int = 1 << 30
     """Rows x columns x samples x bytes x frames of one object."""
     frames: int = 10_000
+    folder_files: int = 50_000
+    """Files below a folder that is read as series."""
     embedded_bytes: int = 4 << 20
     """Colour profile, EXIF, XMP and text of a raster file together."""
     meta_bytes: int = 1 << 20
     """What is read of a DICOM header."""
+    inflated_bytes: int = 512 << 20
+    """Of a deflated DICOM data set."""
+    inflation: int = 100
+    """Times the size of the file that a deflated data set may come to."""
     elements: int = 200_000
     """DICOM elements walked over before the pixels are found."""
     sequence_depth: int = 32
@@ -88,6 +94,8 @@ class OpenedMedia(NamedTuple):
     format: MediaFormat
 
 
+_FIRST_VRS = (b"UL", b"OB", b"UI", b"CS", b"SH", b"DA")
+_LONGEST_FIRST_ELEMENT = 256
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 
 _REFUSED: tuple[tuple[int, bytes, str], ...] = (
@@ -140,12 +148,24 @@ def sniff(head: bytes) -> MediaFormat:
         return MediaFormat.WEBP
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return MediaFormat.BMP
+    if _looks_like_dicom(head):
+        return MediaFormat.DICOM
     for offset, magic, what in _REFUSED:
         if head[offset : offset + len(magic)] == magic:
             raise MediaRejected(MediaCode.UNSUPPORTED, f"this is {what}; accepted are {ACCEPTED}")
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         raise MediaRejected(MediaCode.UNSUPPORTED, f"this is XML, HTML or SVG; accepted are {ACCEPTED}")
     raise MediaRejected(MediaCode.UNKNOWN_FORMAT, f"its content is of no known format; accepted are {ACCEPTED}")
+
+
+def _looks_like_dicom(head: bytes) -> bool:
+    """Whether this is a data set whose preamble an export has lost: it begins with a short element of group 2 or 8."""
+    group, element, vr, length = head[:2], head[2:4], head[4:6], head[4:8]
+    if group == b"\0\x08":
+        return element[:1] == b"\0" and vr in _FIRST_VRS
+    if group not in (b"\x02\0", b"\x08\0") or element[1:] != b"\0" or len(length) < 4:
+        return False
+    return vr in _FIRST_VRS or (group[0] == 8 and int.from_bytes(length, "little") < _LONGEST_FIRST_ELEMENT)
 
 
 @contextmanager
@@ -193,7 +213,7 @@ def _open_descriptor(path: str | bytes) -> int:
 
 def _describe_kind(mode: int) -> str:
     if stat.S_ISDIR(mode):
-        return "this is a folder; give one file"
+        return "this is a folder; give a file in it"
     return "this is a pipe, socket or device; give a regular file"
 
 

@@ -14,6 +14,7 @@ from ophiscope.media.root import ArraySource, compute_root_id
 __all__ = [
     "ArrayFacts",
     "build_array_study",
+    "build_shown_study",
     "build_study",
     "compute_default_window",
     "decode_root_png",
@@ -119,6 +120,21 @@ def build_study(array: NDArray[np.generic], facts: ArrayFacts, *, study: str = "
         notes=facts.notes,
     )
     return Study(header, source)
+
+
+def build_shown_study(array: NDArray[np.generic], facts: ArrayFacts, *, study: str = "S1") -> Study:
+    """As :func:`build_study`, but a window of the file that shows every value as black, or every value as white, is
+    replaced, and the notes say so.
+    """
+    built = build_study(array, facts, study=study)
+    window, (low, high) = facts.default_window, built.header.value_range
+    if window is None or low == high:
+        return built
+    if window.center - window.width / 2 < high and window.center + window.width / 2 > low:
+        return built
+    notes = (*facts.notes, "the file's window shows nothing of its values; replaced by a range chosen from them")
+    facts = facts._replace(default_window=None, default_curve=None, notes=notes)
+    return build_study(array, facts, study=study)
 
 
 def compute_default_window(histogram: NDArray[np.int64], slope_intercept: tuple[float, float]) -> Window:

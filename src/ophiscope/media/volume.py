@@ -13,7 +13,7 @@ from ophiscope.core.study import Study
 from ophiscope.core.volume import SliceAxis, SliceChoice, VoxelGrid
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.reader import ReadRequest
-from ophiscope.media.sources import ArrayFacts, build_study
+from ophiscope.media.sources import ArrayFacts, build_shown_study
 from ophiscope.media.square import PixelSpacing, square_pixels
 
 __all__ = ["ArrayVoxels", "Plane", "Volume", "VoxelSource", "cut_slice", "render_choices"]
@@ -49,6 +49,8 @@ class Volume(NamedTuple):
     voxels: VoxelSource
     notes: tuple[str, ...] = ()
     """What the reader did or left out, for every slice."""
+    positions_mm: tuple[float, ...] | None = None
+    """Of uneven slices along k, along the normal that points to S, P or L; None where the grid says it."""
 
 
 class ArrayVoxels:
@@ -85,6 +87,8 @@ def cut_slice(volume: Volume, request: ReadRequest) -> Study:
     except ValueError as problem:
         raise MediaRejected(MediaCode.NEEDS_SELECTION, str(problem)) from None
     plan, spacing_mm = grid.plan(choice.axis), grid.spacing_mm
+    if volume.positions_mm is not None and plan.across == 2:
+        position_mm = volume.positions_mm[index]
     plane = volume.voxels.read_plane(plan.across, index)
     picture = plane.stored if plan.down > plan.right else plane.stored.swapaxes(0, 1)
     picture = np.ascontiguousarray(picture[:: -1 if plan.down_falls else 1, :: -1 if plan.right_falls else 1])
@@ -100,13 +104,13 @@ def cut_slice(volume: Volume, request: ReadRequest) -> Study:
             *squared.notes,
         ),
     )
-    return build_study(squared.picture, facts, study=request.study)
+    return build_shown_study(squared.picture, facts, study=request.study)
 
 
-def render_choices(grid: VoxelGrid) -> str:
-    """What can be given with ``--slice``."""
-    ends = [f"{axis}:0 to {axis}:{grid.count(axis) - 1}" for axis in SliceAxis]
-    return f"with --slice {', '.join(ends[:-1])} or {ends[-1]}"
+def render_choices(grid: VoxelGrid, *axes: SliceAxis) -> str:
+    """What can be given with ``--slice``: of these axes, or of all."""
+    ends = [f"{axis}:0 to {axis}:{grid.count(axis) - 1}" for axis in axes or SliceAxis]
+    return "with --slice " + " or ".join(", ".join(ends).rsplit(", ", 1))
 
 
 def _describe_slice(grid: VoxelGrid, choice: SliceChoice, position_mm: float) -> str:

@@ -1,0 +1,57 @@
+"""A DICOM file that was walked over: where its pixels are, and the elements that may be read."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import NamedTuple
+
+from pydicom.dataset import Dataset
+from pydicom.filereader import read_dataset
+
+from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_meta import SEGMENTATION, inflate_dicom, read_meta
+from ophiscope.media.dicom_walk import DicomLayout, walk_dicom
+from ophiscope.media.guard import Limits, OpenedMedia
+from ophiscope.media.silence import muted_pydicom
+
+__all__ = ["DicomObject", "open_dicom"]
+
+
+class DicomObject(NamedTuple):
+    """One file; usable while :func:`open_dicom` is open."""
+
+    media: OpenedMedia
+    layout: DicomLayout
+    dataset: Dataset
+    """The elements that :mod:`ophiscope.media.deid` names."""
+
+
+@contextmanager
+def open_dicom(media: OpenedMedia, limits: Limits, *, masks: bool = False) -> Iterator[DicomObject]:
+    """Walk over a file, and keep all that its elements are used for silent and typed.
+
+    Args:
+        media: The file.
+        limits: What is admitted.
+        masks: Whether a segmentation is wanted, which is no picture.
+
+    Raises:
+        MediaRejected: Also for whatever pydicom raises inside of the block.
+    """
+    meta = read_meta(media, limits)
+    if meta.sop_class == SEGMENTATION and not masks:
+        raise MediaRejected(MediaCode.UNSUPPORTED, "this is a DICOM segmentation: masks, not a picture")
+    media, meta = inflate_dicom(media, meta, limits)
+    layout = walk_dicom(media, meta, limits)
+    try:
+        with muted_pydicom():
+            dataset = read_dataset(BytesIO(layout.copied), layout.encoding.implicit, not layout.encoding.big)
+            yield DicomObject(media, layout, dataset)
+    except MediaRejected:
+        raise
+    except MemoryError:
+        raise MediaRejected(MediaCode.TOO_MANY_PIXELS, "this machine has no room for the decoded picture") from None
+    except Exception as problem:  # pydicom has no common base of what it raises on damaged data
+        raise MediaRejected(
+            MediaCode.CORRUPT, f"damaged DICOM: an element cannot be decoded ({type(problem).__name__})"
+        ) from None

@@ -1,0 +1,112 @@
+"""Frames of one or many files as series, and the picture or slice of them that is asked for.
+
+Frames belong together that have the same series, size, spacing and orientation, so a scout among slices is a series of
+its own. What the series are called is never read.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ophiscope.core.study import Study
+from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_frame import read_frame
+from ophiscope.media.dicom_places import FramePlace
+from ophiscope.media.dicom_stack import Stack, build_stack
+from ophiscope.media.dicom_volume import Opener, cut_stack
+from ophiscope.media.reader import ReadRequest
+from ophiscope.media.sources import build_shown_study
+from ophiscope.media.square import square_pixels
+from ophiscope.media.volume import render_choices
+
+__all__ = ["Series", "choose_series", "group_series", "read_series"]
+
+_LISTED = 12
+
+
+class Series(NamedTuple):
+    """Frames that belong together."""
+
+    places: tuple[FramePlace, ...]
+    """Sorted by place where that is known, else by number."""
+    stack: Stack | None
+
+
+def group_series(places: Sequence[FramePlace], keys: Sequence[tuple[float, bytes]]) -> list[Series]:
+    """The series among frames, in order of their numbers, then of their first files.
+
+    Args:
+        places: Frames.
+        keys: For every file, the number of its series and what tells it from others.
+    """
+    groups: dict[tuple[object, ...], list[FramePlace]] = {}
+    for place in places:
+        orientation, spacing = place.orientation, place.spacing
+        turned = orientation and tuple(round(number, 2) for number in (*orientation.right, *orientation.down))
+        spaced = spacing and (round(spacing.x, 3), round(spacing.y, 3))
+        groups.setdefault((keys[place.file], place.size_wh, turned, spaced), []).append(place)
+    ordered = sorted(groups.values(), key=lambda group: (keys[group[0].file][0], group[0].file))
+    return [_build_series(group) for group in ordered]
+
+
+def _build_series(places: list[FramePlace]) -> Series:
+    stack = build_stack(places)
+    if stack is None:
+        return Series(tuple(sorted(places, key=lambda one: (one.order, one.file))), None)
+    return Series(tuple(place for slot in stack.slots for place in slot), stack)
+
+
+def choose_series(found: Sequence[Series], asked: int | None) -> Series:
+    """The series that is asked for, or the only one.
+
+    Raises:
+        MediaRejected: ``needs_selection`` with a list of what there is.
+    """
+    if asked is None and len(found) == 1:
+        return found[0]
+    if asked is None or not 0 <= asked < len(found):
+        listed = [f"{number} ({_describe(series)})" for number, series in enumerate(found[:_LISTED])]
+        more = f", and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+        what = f"{len(found)} series are here" if asked is None else f"series {asked} was asked; {len(found)} are here"
+        raise MediaRejected(MediaCode.NEEDS_SELECTION, f"{what}; choose one with --series: {', '.join(listed)}{more}")
+    return found[asked]
+
+
+def _describe(series: Series) -> str:
+    first = series.places[0]
+    along = f" {series.stack.axis}" if series.stack is not None else ""
+    return f"{first.modality or 'no modality'},{along} {len(series.places)} of {first.size_wh[0]}x{first.size_wh[1]}"
+
+
+def read_series(series: Series, opener: Opener, request: ReadRequest) -> Study:
+    """One slice, or one frame as it was taken.
+
+    Raises:
+        MediaRejected: ``needs_selection`` where a choice is missing; and as decoding does.
+    """
+    count, stack = len(series.places), series.stack
+    if request.slice_at is not None:
+        if stack is None:
+            raise MediaRejected(
+                MediaCode.NEEDS_SELECTION,
+                f"slice {request.slice_at} was asked; the {count} picture(s) do not say where they lie; give "
+                f"--frame 0 to {count - 1}",
+            )
+        return cut_stack(stack, opener, request)
+    if request.frame_index is None and count > 1:
+        by_frame = f"one of {count} pictures with --frame 0 to {count - 1}"
+        by_slice = "" if stack is None else f", or a slice {render_choices(stack.grid)}"
+        raise MediaRejected(MediaCode.NEEDS_SELECTION, f"choose {by_frame}{by_slice}")
+    index = request.frame_index or 0
+    if not 0 <= index < count:
+        raise MediaRejected(MediaCode.NEEDS_SELECTION, f"frame {index} was asked; there are frames 0 to {count - 1}")
+    return _read_picture(series.places[index], opener, request, selector=f"#frame={index}" if count > 1 else "")
+
+
+def _read_picture(place: FramePlace, opener: Opener, request: ReadRequest, *, selector: str) -> Study:
+    with opener(place.file) as found:
+        frame = read_frame(found, place.frame, request.limits)
+    squared = square_pixels(frame.stored, frame.spacing, request.limits)
+    facts = frame.facts._replace(
+        spacing_mm=squared.spacing_mm, selector=selector, notes=(*frame.facts.notes, *squared.notes)
+    )
+    return build_shown_study(squared.picture, facts, study=request.study)

@@ -1,0 +1,112 @@
+"""A stack of DICOM frames as a volume: frames are decoded when a slice asks for them."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ophiscope.core.study import Study
+from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_frame import DicomFrame, read_frame
+from ophiscope.media.dicom_object import DicomObject
+from ophiscope.media.dicom_places import FramePlace
+from ophiscope.media.dicom_stack import Stack
+from ophiscope.media.guard import Limits
+from ophiscope.media.reader import ReadRequest
+from ophiscope.media.sources import ArrayFacts
+from ophiscope.media.volume import Plane, Volume, cut_slice, render_choices
+
+__all__ = ["Opener", "cut_stack"]
+
+Opener = Callable[[int], AbstractContextManager[DicomObject]]
+"""Opens the file of that number."""
+
+
+def cut_stack(stack: Stack, opener: Opener, request: ReadRequest) -> Study:
+    """The slice of a stack that is asked for.
+
+    Raises:
+        MediaRejected: ``needs_selection`` where a choice is missing or there is no such slice.
+    """
+    most = stack.pictures_per_place
+    which = request.frame_index or 0
+    if request.slice_at is not None and ((most > 1 and request.frame_index is None) or not 0 <= which < most):
+        there = f"choose one with --frame 0 to {most - 1}" if most > 1 else "leave --frame out"
+        raise MediaRejected(
+            MediaCode.NEEDS_SELECTION, f"every place of the stack has {most} picture(s) (times or echoes); {there}"
+        )
+    notes = stack.notes if most == 1 else (*stack.notes, f"number {which} of {most} pictures at every place")
+    voxels = _StackVoxels(stack, which, opener, request.limits)
+    return cut_slice(Volume(stack.grid, voxels, notes, stack.positions_mm), request)
+
+
+class _StackVoxels:
+    """A :class:`~ophiscope.media.volume.VoxelSource` over frames."""
+
+    def __init__(self, stack: Stack, which: int, opener: Opener, limits: Limits) -> None:
+        self._stack, self._which, self._opener, self._limits = stack, which, opener, limits
+
+    def read_plane(self, index_axis: int, index: int) -> Plane:
+        if index_axis == 2:
+            slot = self._stack.slots[index]
+            if not slot:
+                raise MediaRejected(MediaCode.NEEDS_SELECTION, "this slice is missing from the stack; ask for another")
+            frame = self._read(slot[self._which])
+            return Plane(frame.stored, frame.facts)
+        if self._stack.positions_mm is not None:
+            raise MediaRejected(
+                MediaCode.UNSUPPORTED,
+                "slices across a stack with uneven distances; choose one "
+                + render_choices(self._stack.grid, self._stack.axis),
+            )
+        return self._read_across(index_axis, index)
+
+    def _read(self, place: FramePlace) -> DicomFrame:
+        with self._opener(place.file) as found:
+            frame = read_frame(found, place.frame, self._limits)
+        w, h = place.size_wh
+        if frame.stored.shape[:2] != (h, w):
+            raise MediaRejected(MediaCode.CORRUPT, "damaged DICOM: a file of the series changed while it was read")
+        return frame
+
+    def _read_across(self, index_axis: int, index: int) -> Plane:
+        """One row or column of every frame."""
+        rows: list[NDArray[np.generic] | None] = []
+        facts: list[ArrayFacts] = []
+        for slot in self._stack.slots:
+            if not slot:
+                rows.append(None)
+                continue
+            frame = self._read(slot[self._which])
+            if frame.stored.ndim != 2:
+                raise MediaRejected(MediaCode.UNSUPPORTED, "slices across a stack of colour pictures")
+            rows.append(np.take(frame.stored, index, axis=1 - index_axis).copy())
+            facts.append(frame.facts)
+        stored, scale, notes = _join(rows, [one.slope_intercept for one in facts])
+        return Plane(stored, facts[0]._replace(slope_intercept=scale, notes=(*facts[0].notes, *notes)))
+
+
+class _Joined(NamedTuple):
+    stored: NDArray[np.generic]
+    slope_intercept: tuple[float, float]
+    notes: tuple[str, ...]
+
+
+def _join(rows: list[NDArray[np.generic] | None], scales: list[tuple[float, float]]) -> _Joined:
+    """Rows of stored values under one scale; missing ones take the least value."""
+    present = [row for row in rows if row is not None]
+    scale, notes = scales[0], []
+    if len(set(scales)) > 1 or len({row.dtype for row in present}) > 1:
+        values = [row.astype(np.float64) * slope + low for row, (slope, low) in zip(present, scales, strict=True)]
+        low, high = min(float(row.min()) for row in values), max(float(row.max()) for row in values)
+        scale = ((high - low) / 65535 or 1.0, low)
+        present = [np.rint((row - low) / scale[0]).astype(np.uint16) for row in values]
+        notes.append(f"the slices have different scales; brought to one, in steps of {scale[0]:.3g}")
+    if len(present) < len(rows):
+        notes.append(f"{len(rows) - len(present)} missing slices are filled with the least value")
+    ends = [int(row.min() if scale[0] > 0 else row.max()) for row in present]
+    least = np.full_like(present[0], min(ends) if scale[0] > 0 else max(ends))
+    following = iter(present)
+    return _Joined(np.stack([least if row is None else next(following) for row in rows]), scale, tuple(notes))

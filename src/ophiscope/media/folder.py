@@ -1,0 +1,111 @@
+"""A folder of DICOM files, as exports and archives leave them: nested, without extensions, mixed with other things.
+
+What the files say is believed, what they are called is not; a DICOMDIR is passed over. Links are not followed, so a
+folder cannot lead out of itself.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from ophiscope.core.study import Study
+from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_elements import find_number
+from ophiscope.media.dicom_object import DicomObject, open_dicom
+from ophiscope.media.dicom_places import FramePlace, list_places
+from ophiscope.media.dicom_series import choose_series, group_series, read_series
+from ophiscope.media.guard import Limits, MediaFormat, open_media
+from ophiscope.media.reader import ReadRequest
+
+__all__ = ["read_folder"]
+
+_DEEPEST = 16
+_NO_PICTURES = (MediaCode.UNKNOWN_FORMAT, MediaCode.UNSUPPORTED, MediaCode.EMPTY)
+"""Reasons for which a file in a folder is passed over without a word: a text, a DICOMDIR, a report."""
+
+
+def read_folder(path: str | os.PathLike[str], request: ReadRequest) -> Study:
+    """One picture or slice of the series in a folder.
+
+    Raises:
+        MediaRejected: ``needs_selection`` with what there is; ``not_a_file`` where the folder holds no DICOM pictures.
+    """
+    found = _scan(_list_files(os.fspath(path), request.limits), request.limits)
+    if not found.places:
+        raise MediaRejected(
+            MediaCode.NOT_A_FILE, f"this is a folder without DICOM pictures{found.render_refused()}; give a file"
+        )
+
+    @contextmanager
+    def reopen(file: int) -> Iterator[DicomObject]:
+        with open_media(found.paths[file], request.limits) as media, open_dicom(media, request.limits) as opened:
+            yield opened
+
+    series = choose_series(group_series(found.places, found.keys), request.series_index)
+    study = read_series(series, reopen, request)
+    refused = found.render_refused()
+    if refused:
+        header = study.header.model_copy(update={"notes": (*study.header.notes, f"of the folder{refused}")})
+        return Study(header, study.source)
+    return study
+
+
+class _Scanned(NamedTuple):
+    paths: list[str]
+    keys: list[tuple[float, bytes]]
+    """For every file the number of its series, and what tells it from others."""
+    places: list[FramePlace]
+    refused: dict[MediaCode, int]
+
+    def render_refused(self) -> str:
+        """How many files could not be read, and why, without a name."""
+        if not self.refused:
+            return ""
+        return ", left out: " + ", ".join(
+            f"{count} file(s) {code.value}" for code, count in sorted(self.refused.items())
+        )
+
+
+def _list_files(path: str, limits: Limits) -> list[str]:
+    """Regular files below ``path`` in a fixed order."""
+    listed: list[str] = []
+    folders = [(path, 0)]
+    while folders:
+        folder, depth = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                inside = sorted(entries, key=lambda entry: os.fsencode(entry.name))
+        except OSError as problem:
+            raise MediaRejected(MediaCode.UNREADABLE, f"a folder cannot be opened ({problem.strerror})") from None
+        listed += [entry.path for entry in inside if entry.is_file(follow_symlinks=False)]
+        deeper = [(entry.path, depth + 1) for entry in reversed(inside) if entry.is_dir(follow_symlinks=False)]
+        folders += deeper if depth < _DEEPEST else []
+        if len(listed) > limits.folder_files or len(folders) > limits.folder_files:
+            raise MediaRejected(
+                MediaCode.TOO_MANY_FRAMES, f"the folder holds more than {limits.folder_files} files; give one below it"
+            )
+    return listed
+
+
+def _scan(paths: list[str], limits: Limits) -> _Scanned:
+    """The headers of all files that hold pictures."""
+    scanned = _Scanned([], [], [], {})
+    for path in paths:
+        try:
+            with open_media(path, limits) as media:
+                if media.format is not MediaFormat.DICOM:
+                    continue
+                with open_dicom(media, limits) as found:
+                    scanned.places.extend(list_places(found, len(scanned.paths), limits))
+                    number = find_number([found.dataset], "SeriesNumber") or 0.0
+                    scanned.keys.append((number, found.layout.series))
+                    scanned.paths.append(path)
+        except MediaRejected as refusal:
+            if refusal.code not in _NO_PICTURES:
+                scanned.refused[refusal.code] = scanned.refused.get(refusal.code, 0) + 1
+        if len(scanned.places) > limits.frames:
+            raise MediaRejected(
+                MediaCode.TOO_MANY_FRAMES, f"the folder holds more than {limits.frames} pictures; give one below it"
+            )
+    return scanned

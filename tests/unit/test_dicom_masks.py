@@ -1,0 +1,154 @@
+"""DICOM segmentations as masks: packed bits, fractions and label maps, in their places."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sequence import Sequence as Items
+
+from media_files import encode_dicom
+from ophiscope.core.volume import parse_slice
+from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_masks import decode_masks
+from ophiscope.media.guard import DEFAULT_LIMITS, open_media
+from ophiscope.media.masks import MaskSet
+from ophiscope.media.study import read_study
+
+SEG = "1.2.840.10008.5.1.4.1.1.66.4"
+
+
+def draw_masks(count: int, size_wh: tuple[int, int] = (7, 5)) -> NDArray[np.bool_]:
+    return np.random.default_rng(5).random((count, size_wh[1], size_wh[0])) < 0.4
+
+
+def describe_segment(number: int, label: str) -> Dataset:
+    item, code = Dataset(), Dataset()
+    item.SegmentNumber, item.SegmentLabel, item.SegmentAlgorithmType = number, label, "AUTOMATIC"
+    code.CodingSchemeDesignator, code.CodeValue, code.CodeMeaning = "SCT", "10200004", "Liver"
+    item.SegmentedPropertyTypeCodeSequence = Items([code])
+    return item
+
+
+def place_frame(depth_mm: float, number: int | None) -> Dataset:
+    group, place = Dataset(), Dataset()
+    place.ImagePositionPatient = [0.0, 0.0, depth_mm]
+    group.PlanePositionSequence = Items([place])
+    if number is not None:
+        which = Dataset()
+        which.ReferencedSegmentNumber = number
+        group.SegmentIdentificationSequence = Items([which])
+    return group
+
+
+def encode_masks(stored: NDArray[np.generic], kind: str, frames: list[Dataset], **elements: Any) -> bytes:
+    turned, measures, shared = Dataset(), Dataset(), Dataset()
+    turned.ImageOrientationPatient, measures.PixelSpacing = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0], [0.5, 0.5]
+    shared.PlaneOrientationSequence, shared.PixelMeasuresSequence = Items([turned]), Items([measures])
+    facts: dict[str, Any] = {
+        "sop_class": SEG,
+        "Modality": "SEG",
+        "SegmentationType": kind,
+        "SegmentSequence": Items([describe_segment(1, "Liver\x1b[31m"), describe_segment(2, "Cyst")]),
+        "SharedFunctionalGroupsSequence": Items([shared]),
+        "PerFrameFunctionalGroupsSequence": Items(frames),
+        "NumberOfFrames": len(frames),
+    }
+    return encode_dicom(stored, **(facts | elements))
+
+
+def encode_binary(masks: NDArray[np.bool_], frames: list[Dataset], **elements: Any) -> bytes:
+    packed = np.packbits(masks.reshape(-1), bitorder="little")
+    packed = np.append(packed, np.zeros(packed.size % 2, np.uint8))
+    w, h = masks.shape[2], masks.shape[1]
+    bits = {"Rows": h, "Columns": w, "BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}
+    return encode_masks(packed[None, None, :], "BINARY", frames, **(bits | elements))
+
+
+def read(tmp_path: Path, data: bytes) -> MaskSet:
+    path = tmp_path / "masks"
+    path.write_bytes(data)
+    with open_media(path) as media:
+        return decode_masks(media, DEFAULT_LIMITS)
+
+
+def test_bits_that_cross_bytes_come_out_in_their_places(tmp_path: Path) -> None:
+    drawn = draw_masks(4)  # 35 bits a frame: no frame but the first begins with a byte
+    places = [(2.0, 1), (0.0, 1), (1.0, 1), (1.0, 2)]
+    found = read(tmp_path, encode_binary(drawn, [place_frame(*place) for place in places]))
+    assert [frame.segment for frame in found.frames] == [1, 1, 1, 2]
+    assert [frame.slice_k for frame in found.frames] == [2, 0, 1, 1]
+    for frame, mask in zip(found.frames, drawn, strict=True):
+        np.testing.assert_array_equal(frame.mask_H_W, mask)
+    np.testing.assert_array_equal(found.cut(1, parse_slice("axial:0")), drawn[1])
+    np.testing.assert_array_equal(found.cut(2, parse_slice("axial:1")), drawn[3])
+    assert not found.cut(2, parse_slice("axial:0")).any()
+    np.testing.assert_array_equal(
+        found.cut(1, parse_slice("coronal:3")), np.stack([drawn[0], drawn[2], drawn[1]])[:, 3]
+    )
+    np.testing.assert_array_equal(
+        found.cut(1, parse_slice("sagittal:6")), np.stack([drawn[0], drawn[2], drawn[1]])[:, :, 6]
+    )
+    with pytest.raises(ValueError, match="Segment 3"):
+        found.cut(3, parse_slice("axial:0"))
+
+
+def test_segments_are_named_without_control_characters(tmp_path: Path) -> None:
+    found = read(tmp_path, encode_binary(draw_masks(1), [place_frame(0.0, 1)]))
+    assert [(one.number, one.label, one.code, one.automatic) for one in found.segments] == [
+        (1, "Liver[31m", "SCT:10200004", True),
+        (2, "Cyst", "SCT:10200004", True),
+    ]
+
+
+def test_fractions_of_one_half_count(tmp_path: Path) -> None:
+    stored = np.array([[[0, 99, 100, 101, 200]]], np.uint8)
+    data = encode_masks(stored, "FRACTIONAL", [place_frame(0.0, 2)], MaximumFractionalValue=200)
+    found = read(tmp_path, data)
+    np.testing.assert_array_equal(found.frames[0].mask_H_W, [[False, False, True, True, True]])
+    assert found.notes == ("fractions of one half and more count as inside",)
+
+
+def test_a_label_map_gives_every_label_a_mask(tmp_path: Path) -> None:
+    stored = np.array([[[0, 1, 2, 2, 1]]], np.uint8)
+    found = read(tmp_path, encode_masks(stored, "LABELMAP", [place_frame(0.0, None)]))
+    assert [frame.segment for frame in found.frames] == [1, 2]
+    np.testing.assert_array_equal(found.frames[1].mask_H_W, [[False, False, True, True, False]])
+
+
+def test_masks_without_a_place_have_no_grid(tmp_path: Path) -> None:
+    data = encode_binary(draw_masks(1), [Dataset()], SharedFunctionalGroupsSequence=None, SegmentSequence=None)
+    with pytest.raises(MediaRejected, match="does not describe"):
+        read(tmp_path, data)
+    frame = place_frame(0.0, 1)
+    del frame.PlanePositionSequence
+    found = read(tmp_path, encode_binary(draw_masks(1), [frame]))
+    assert (found.grid, found.frames[0].slice_k) == (None, None)
+    with pytest.raises(ValueError, match="do not say where"):
+        found.cut(1, parse_slice("axial:0"))
+
+
+@pytest.mark.parametrize(
+    ("elements", "code"),
+    [
+        ({"SegmentationType": "OTHER"}, MediaCode.UNSUPPORTED),
+        ({"Rows": 9}, MediaCode.CORRUPT),
+        ({"Rows": 20_000}, MediaCode.TOO_LONG_SIDE),
+        ({"Rows": 16_000, "Columns": 4_000, "NumberOfFrames": 9_999}, MediaCode.TOO_MANY_PIXELS),
+        ({"PixelRepresentation": 1}, MediaCode.CORRUPT),
+        ({"BitsAllocated": 4}, MediaCode.UNSUPPORTED),
+    ],
+)
+def test_what_is_no_mask_is_refused(tmp_path: Path, elements: dict[str, Any], code: MediaCode) -> None:
+    with pytest.raises(MediaRejected) as caught:
+        read(tmp_path, encode_binary(draw_masks(1), [place_frame(0.0, 1)], **elements))
+    assert caught.value.code is code
+
+
+def test_a_segmentation_is_no_picture(tmp_path: Path) -> None:
+    path = tmp_path / "masks"
+    path.write_bytes(encode_binary(draw_masks(1), [place_frame(0.0, 1)]))
+    with pytest.raises(MediaRejected, match="masks, not a picture"):
+        read_study(path)
