@@ -95,11 +95,18 @@ class MediaCode(StrEnum):
 
 
 class MediaRejected(WrongInput):
-    """A media file was refused before or while it was decoded."""
+    """A media file was refused before or while it was decoded.
 
-    def __init__(self, code: MediaCode, message: str) -> None:
+    Args:
+        code: Why.
+        message: One line for the terminal of whoever named the file; may begin with its path.
+        nameless: The same without the path, for everything that may be kept or sent on: a path can name a patient.
+    """
+
+    def __init__(self, code: MediaCode, message: str, nameless: str | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.nameless = message if nameless is None else nameless
 
 
 class ToolCode(StrEnum):

@@ -11,7 +11,7 @@ import typer
 
 from ophiscope import __version__
 from ophiscope.apps.terminal import print_error, print_json
-from ophiscope.errors import DiskFailed, Interrupted, OphiscopeError
+from ophiscope.errors import DiskFailed, Interrupted, MediaRejected, OphiscopeError
 
 __all__ = ["app", "main", "run"]
 
@@ -198,6 +198,8 @@ def run(arguments: Sequence[str]) -> int:
         returned: Any = app(args=asked, prog_name="ophiscope", standalone_mode=False)
     except KeyboardInterrupt:
         return _fail(arguments, "Interrupted", "interrupted", _INTERRUPTED)
+    except MediaRejected as error:
+        return _fail(arguments, type(error).__name__, str(error), error.exit_code, kept=error.nameless)
     except OphiscopeError as error:
         return _fail(arguments, type(error).__name__, str(error), error.exit_code)
     except typer.Abort:
@@ -214,14 +216,14 @@ def run(arguments: Sequence[str]) -> int:
     return returned if isinstance(returned, int) else 0
 
 
-def _fail(arguments: Sequence[str], kind: str, message: str, exit_code: int) -> int:
-    """One line on stderr; with ``--json`` also the one object on stdout."""
+def _fail(arguments: Sequence[str], kind: str, message: str, exit_code: int, *, kept: str | None = None) -> int:
+    """One line on stderr; with ``--json`` also the one object on stdout, which may be kept and so names no file."""
     # where not even this can be written, the exit code still tells
     with suppress(DiskFailed):
         print_error(message)
     if "--json" in arguments:
         with suppress(DiskFailed):
-            print_json({"error": kind, "message": message, "exit_code": exit_code})
+            print_json({"error": kind, "message": kept or message, "exit_code": exit_code})
     return exit_code
 
 

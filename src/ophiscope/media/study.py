@@ -40,7 +40,7 @@ def read_study(
         with borrow_worker() as worker:
             return worker.decode(path, ReadRequest(study, frame, slice_at, series, limits))
     except MediaRejected as refusal:
-        raise MediaRejected(refusal.code, f"{_render_path(path)}: {refusal}") from None
+        raise MediaRejected(refusal.code, f"{_render_path(path)}: {refusal}", f"{study}: {refusal}") from None
 
 
 def _render_path(path: str | os.PathLike[str]) -> str:
