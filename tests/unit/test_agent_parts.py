@@ -37,6 +37,7 @@ from ophiscope.core.study import Study
 from ophiscope.core.trace import EgressEvent, StopReason
 from ophiscope.core.view import Picture, View
 from ophiscope.errors import WrongInput
+from ophiscope.media.deid import TEXT_ON_PIXELS
 from ophiscope.media.study import read_study
 from ophiscope.models.scripted import SCRIPTED_CARD, ScriptedModel
 from ophiscope.protocol.coords import PROFILES, parse_profile
@@ -224,6 +225,9 @@ def test_dicom_leaves_this_machine_only_when_allowed_and_each_time_is_an_event()
     assert setup.egress_host == "models.example.org"
     with pytest.raises(WrongInput, match="--allow-egress"):
         check_egress(case, setup, allowed=False)
+    marked = Study(dicom.header.model_copy(update={"notes": (TEXT_ON_PIXELS,)}), dicom.source)
+    with pytest.raises(WrongInput, match=r"S1 comes from DICOM \(the pixels themselves may show text"):
+        check_egress(Case((marked, other), "q"), setup, allowed=False)
     check_egress(case, setup, allowed=True)
     check_egress(Case((other,), "q"), setup, allowed=False)
     sink = build_memory_sink(setup)

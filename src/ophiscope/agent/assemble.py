@@ -21,6 +21,7 @@ from ophiscope.core.framing import ViewPolicy
 from ophiscope.core.trace import Manifest, ReplyEvent
 from ophiscope.errors import CheckFailed, WrongInput
 from ophiscope.ledger.read import read_trace
+from ophiscope.media.deid import TEXT_ON_PIXELS
 from ophiscope.models.address import build_server_card, parse_server_name
 from ophiscope.models.replay import ReplayModel
 from ophiscope.net.address import MODEL_SERVER, SEGMENTER_SERVER
@@ -205,10 +206,12 @@ def check_egress(case: Case, setup: Setup, *, allowed: bool) -> None:
         WrongInput: If it is not allowed.
     """
     dicom = [study.header.study for study in case.studies if study.header.media_type == "application/dicom"]
+    marked = any(TEXT_ON_PIXELS in study.header.notes for study in case.studies)
     for who, host in (("model", setup.egress_host), ("segmenter", setup.segmenter_host)):
         if host is not None and dicom and not allowed:
+            text = f" ({TEXT_ON_PIXELS})" if marked else ""
             raise WrongInput(
-                f"{', '.join(dicom)} comes from DICOM, and the {who} is on {host}, another machine; "
+                f"{', '.join(dicom)} comes from DICOM{text}, and the {who} is on {host}, another machine; "
                 f"add --allow-egress if its pictures may be sent there, or use a {who} on this machine."
             )
 

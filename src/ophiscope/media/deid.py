@@ -6,7 +6,7 @@ identifier is never decoded at all. Of what is copied, only the elements of :dat
 stored values into pixels and stay inside ``media``.
 """
 
-__all__ = ["COMPARED", "COPIED_TAGS", "DECODING", "LEAVING", "MODALITIES"]
+__all__ = ["COMPARED", "COPIED_TAGS", "DECODING", "LEAVING", "MODALITIES", "TEXT_ON_PIXELS"]
 
 LEAVING: dict[int, str] = {
     0x0008_0060: "Modality",
@@ -75,3 +75,6 @@ RTIMAGE SC SM TG US VA XA XC
 
 MODALITIES = frozenset(_MODALITY_CODES.split())
 """DICOM PS3.3 C.7.3.1.1.1, those that hold pictures; any other text in the element is dropped."""
+
+TEXT_ON_PIXELS = "the pixels themselves may show text about the patient"
+"""The note on a study that says so itself, or whose modality usually burns text into pictures; nothing is removed."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.deid import MODALITIES
+from ophiscope.media.deid import MODALITIES, TEXT_ON_PIXELS
 from ophiscope.media.dicom_display import apply_modality_table, find_display
 from ophiscope.media.dicom_elements import find_item, find_number, find_numbers, find_places, find_word
 from ophiscope.media.dicom_layout import CODED_ONLY, PixelLayout, parse_pixel_layout, to_unsigned
@@ -24,7 +24,7 @@ from ophiscope.media.square import PixelSpacing
 
 __all__ = ["DicomFrame", "check_pixels", "find_modality", "find_spacing", "read_frame"]
 
-_TEXT_ON_PIXELS = ("US", "SC", "ES", "XC", "OT")
+_USUALLY_WITH_TEXT = ("US", "SC", "ES", "XC", "OT")
 """Modalities whose pictures usually show text."""
 _SHORTEST_MS, _LONGEST_MS = 0.1, 600_000.0
 """Of the time between frames that is believed."""
@@ -93,8 +93,8 @@ def _describe_object(dataset: Dataset, layout: DicomLayout, pixels: PixelLayout,
     if any(0x6000 <= group <= 0x60FF and group % 2 == 0 for group in layout.groups):
         notes.append("overlay ignored")
     burned = find_word(dataset, "BurnedInAnnotation")
-    if burned == "YES" or (burned != "NO" and find_word(dataset, "Modality") in _TEXT_ON_PIXELS):
-        notes.append("the pixels themselves may show text about the patient")
+    if burned == "YES" or (burned != "NO" and find_word(dataset, "Modality") in _USUALLY_WITH_TEXT):
+        notes.append(TEXT_ON_PIXELS)
     if layout.coded is None and layout.pixel_bytes > pixels.frame_bytes * pixels.frames + 1:
         notes.append("more pixel bytes than the picture needs; the rest is ignored")
     if pixels.photometric.startswith("MONOCHROME") and "RedPaletteColorLookupTableDescriptor" in dataset:
