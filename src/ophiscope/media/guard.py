@@ -8,7 +8,7 @@ import re
 import stat
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple
@@ -183,10 +183,13 @@ def _match_volume(head: bytes) -> MediaFormat | None:
 
 
 def _inflate_head(head: bytes) -> bytes:
-    try:
-        return zlib.decompressobj(31).decompress(head, _INFLATED_HEAD_BYTES)
-    except zlib.error:
-        return b""
+    stream, inside = zlib.decompressobj(31), b""
+    with suppress(zlib.error):  # damage further on is for the reader to say
+        for start in range(0, len(head), 64):
+            inside += stream.decompress(head[start : start + 64], _INFLATED_HEAD_BYTES)
+            if len(inside) >= _INFLATED_HEAD_BYTES:
+                break
+    return inside
 
 
 @contextmanager

@@ -154,7 +154,8 @@ def _parse_place(header: _Header, notes: list[str]) -> tuple[NDArray[np.float64]
     kind = Nifti1Header if header.fields.header_bytes == 348 else Nifti2Header
     parsed = kind(header.block, header.order, check=False)
     try:
-        affine_RAS = np.asarray(parsed.get_best_affine(), np.float64)
+        with np.errstate(all="ignore"):
+            affine_RAS = np.asarray(parsed.get_best_affine(), np.float64)
     except Exception:  # nibabel has no common base of what it raises on a damaged header
         raise MediaRejected(MediaCode.CORRUPT, "its header says in an impossible way where the voxels lie") from None
     if not any(header.take(header.fields.codes)):

@@ -26,6 +26,9 @@ _PADDING_BYTES = 1 << 16
 """So much may follow the last voxel in a compressed stream."""
 
 
+_LEAST_SPACING_MM, _MOST_SPACING_MM = 1e-6, 1e4
+
+
 class Packing(StrEnum):
     """How the voxels are kept."""
 
@@ -123,11 +126,18 @@ def build_grid(size_ijk: tuple[int, ...], origin_mm: NDArray[np.float64], steps_
     (ni, nj, nk), (x, y, z) = size_ijk, origin_mm.tolist()
     i, j, k = ((float(a), float(b), float(c)) for a, b, c in steps_mm.tolist())
     try:
-        return VoxelGrid((ni, nj, nk), (x, y, z), (i, j, k))
+        grid = VoxelGrid((ni, nj, nk), (x, y, z), (i, j, k))
     except ValueError:
         raise MediaRejected(
             MediaCode.CORRUPT, "its header places the voxels nowhere: finite steps that point three ways are needed"
         ) from None
+    if not _LEAST_SPACING_MM < min(grid.spacing_mm) <= max(grid.spacing_mm) < _MOST_SPACING_MM:
+        raise MediaRejected(
+            MediaCode.CORRUPT,
+            f"its voxels have sides of {min(grid.spacing_mm):.3g} to {max(grid.spacing_mm):.3g} mm; accepted are "
+            f"{_LEAST_SPACING_MM:g} to {_MOST_SPACING_MM:g}",
+        )
+    return grid
 
 
 def read_slice(media: OpenedMedia, stored: StoredVolume, request: ReadRequest) -> Study:
