@@ -52,7 +52,8 @@ class MetaImageReader:
         layout = _parse_layout(fields, start)
         check_layout(layout, media, request.limits)
         notes: list[str] = []
-        origin_mm, steps_mm, in_mm = _parse_place(fields, notes)
+        with np.errstate(all="ignore"):  # what is not finite is refused with the grid
+            origin_mm, steps_mm, in_mm = _parse_place(fields, notes)
         grid = build_grid(layout.size_ijk, origin_mm, steps_mm)
         stored = StoredVolume(layout, grid, MediaFormat.METAIMAGE.value, in_mm=in_mm, notes=tuple(notes))
         return read_slice(media, stored, request)

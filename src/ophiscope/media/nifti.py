@@ -81,7 +81,8 @@ class NiftiReader:
         check_layout(layout, media, request.limits)
         notes: list[str] = []
         scale = _parse_scale(header, notes)
-        origin_mm, steps_mm = _parse_place(header, notes)
+        with np.errstate(all="ignore"):  # what is not finite is refused with the grid
+            origin_mm, steps_mm = _parse_place(header, notes)
         grid = build_grid(layout.size_ijk, origin_mm, steps_mm)
         if header.extended:
             notes.append("header extensions ignored")
@@ -154,8 +155,7 @@ def _parse_place(header: _Header, notes: list[str]) -> tuple[NDArray[np.float64]
     kind = Nifti1Header if header.fields.header_bytes == 348 else Nifti2Header
     parsed = kind(header.block, header.order, check=False)
     try:
-        with np.errstate(all="ignore"):
-            affine_RAS = np.asarray(parsed.get_best_affine(), np.float64)
+        affine_RAS = np.asarray(parsed.get_best_affine(), np.float64)
     except Exception:  # nibabel has no common base of what it raises on a damaged header
         raise MediaRejected(MediaCode.CORRUPT, "its header says in an impossible way where the voxels lie") from None
     if not any(header.take(header.fields.codes)):

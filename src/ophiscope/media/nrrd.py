@@ -70,7 +70,8 @@ class NrrdReader:
         layout = _parse_layout(fields, sizes, start)
         check_layout(layout, media, request.limits)
         notes: list[str] = []
-        origin_mm, steps_mm, in_mm = _parse_place(fields, kept, notes)
+        with np.errstate(all="ignore"):  # what is not finite is refused with the grid
+            origin_mm, steps_mm, in_mm = _parse_place(fields, kept, notes)
         grid = build_grid(layout.size_ijk, origin_mm, steps_mm)
         stored = StoredVolume(layout, grid, MediaFormat.NRRD.value, in_mm=in_mm, notes=tuple(notes))
         return read_slice(media, stored, request)
