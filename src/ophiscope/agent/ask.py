@@ -32,6 +32,7 @@ from ophiscope.core.region import Mask
 from ophiscope.core.result import Result, ResultKind
 from ophiscope.core.study import Study
 from ophiscope.core.trace import StopReason
+from ophiscope.core.volume import SliceChoice
 from ophiscope.errors import CheckFailed, DiskFailed, WrongInput
 from ophiscope.ledger.disk import check_not_held
 from ophiscope.ledger.sink import FileSink
@@ -59,6 +60,10 @@ class AskSettings(BaseModel):
     seed: int = 0
     frame: int | None = None
     """Which picture of a file that holds several, from 0."""
+    slice_at: SliceChoice | None = None
+    """Which slice of a volume."""
+    series: int | None = None
+    """Which series of a folder that holds several, from 0."""
     offline: bool = False
     """Make any socket an error while the question is answered."""
     allow_egress: bool = False
@@ -177,19 +182,23 @@ def ask(
     with ExitStack() as stack:
         if settings.offline:
             stack.enter_context(offline_block())
-        return _ask(_build_case(media, question, options, settings.frame), model, out, settings)
+        return _ask(_build_case(media, question, options, settings), model, out, settings)
 
 
 def _build_case(
     media: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     question: str,
     options: Sequence[str],
-    frame: int | None,
+    settings: AskSettings,
 ) -> Case:
     paths = [media] if isinstance(media, str | os.PathLike) else list(media)
     if not question.strip():
         raise WrongInput('The question is empty; ask something, for example "Is there a polyp?".')
-    studies = tuple(read_study(path, study=f"S{index}", frame=frame) for index, path in enumerate(paths, start=1))
+    frame, slice_at, series = settings.frame, settings.slice_at, settings.series
+    studies = tuple(
+        read_study(path, study=f"S{index}", frame=frame, slice_at=slice_at, series=series)
+        for index, path in enumerate(paths, start=1)
+    )
     try:
         return Case(studies, question, tuple(options))
     except ValueError as error:

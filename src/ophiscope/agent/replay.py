@@ -8,6 +8,7 @@ nor different.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,7 +27,8 @@ from ophiscope.agent.effects import Invoke
 from ophiscope.agent.limits import Limits
 from ophiscope.core.case import Case
 from ophiscope.core.study import Study, StudyHeader
-from ophiscope.errors import CheckFailed, OphiscopeError, WrongInput
+from ophiscope.core.volume import SliceAxis, SliceChoice, parse_slice
+from ophiscope.errors import CheckFailed, MediaCode, MediaRejected, OphiscopeError, WrongInput
 from ophiscope.ledger.read import Trace
 from ophiscope.ledger.sink import MemorySink
 from ophiscope.media.sources import decode_root_png
@@ -78,12 +80,34 @@ def _find_studies(trace: Trace, paths: Sequence[Path]) -> dict[str, Study]:
 
 
 def _match_study(path: Path, headers: Sequence[StudyHeader]) -> tuple[StudyHeader, Study]:
+    refusal = None
     for header in headers:
-        _, _, selector = header.root.partition("#frame=")
-        study = read_study(path, study=header.study, frame=int(selector) if selector.isdigit() else None)
+        frame, slice_at = _parse_selector(header.root)
+        try:
+            study = read_study(path, study=header.study, frame=frame, slice_at=slice_at)
+        except MediaRejected as problem:
+            if problem.code is not MediaCode.NEEDS_SELECTION:
+                raise
+            refusal = problem  # the file of another study: this one's frame or slice means nothing there
+            continue
         if study.header.root == header.root:
             return header, study
+    if refusal is not None and len(headers) == 1:
+        raise refusal
     raise WrongInput(f"{path} is no study of this trace: the hash of its pixels is not among the recorded ones.")
+
+
+def _parse_selector(root: str) -> tuple[int | None, SliceChoice | None]:
+    """Which frame and which slice a root id names, as in ``...#frame=2#axial=40``."""
+    frame, slice_at = None, None
+    for part in root.split("#")[1:]:
+        name, _, number = part.partition("=")
+        if name == "frame" and number.isdigit():
+            frame = int(number)
+        elif name in list(SliceAxis):
+            with suppress(ValueError):
+                slice_at = parse_slice(f"{name}:{number}")
+    return frame, slice_at
 
 
 class _Fresh(NamedTuple):

@@ -13,6 +13,7 @@ from ophiscope.agent.limits import Limits
 from ophiscope.apps.places import check_new_file, is_mask
 from ophiscope.apps.terminal import DISCLAIMER, print_error, print_json, print_lines
 from ophiscope.core.trace import StopReason
+from ophiscope.core.volume import parse_slice
 from ophiscope.errors import CheckFailed, DiskFailed, OphiscopeError, WrongInput
 
 __all__ = ["STOP_EXIT_CODES", "AskArguments", "render_answer_lines", "run_ask"]
@@ -43,6 +44,7 @@ class AskArguments:
     seed: int
     frame: int | None
     slice_at: str | None
+    series: int | None
     offline: bool
     allow_egress: bool
     mask: Path | None
@@ -86,8 +88,10 @@ def run_ask(arguments: AskArguments) -> int:
 
 
 def _build_settings(arguments: AskArguments) -> AskSettings:
-    if arguments.slice_at is not None:
-        raise WrongInput(f"--slice {arguments.slice_at}: volumes are not read yet; give an image or one DICOM file.")
+    try:
+        slice_at = None if arguments.slice_at is None else parse_slice(arguments.slice_at)
+    except ValueError as error:
+        raise WrongInput(f"--slice: {error}") from error
     try:
         return AskSettings(
             coords=arguments.coords,
@@ -96,6 +100,8 @@ def _build_settings(arguments: AskArguments) -> AskSettings:
             limits=Limits(max_turns=arguments.max_turns),
             seed=arguments.seed,
             frame=arguments.frame,
+            slice_at=slice_at,
+            series=arguments.series,
             offline=arguments.offline,
             allow_egress=arguments.allow_egress,
         )

@@ -63,7 +63,9 @@ def _root(
 
 @app.command()
 def ask(
-    media: Annotated[str, typer.Argument(metavar="MEDIA", help="An image or DICOM file.")],
+    media: Annotated[
+        str, typer.Argument(metavar="MEDIA", help="An image, a DICOM file or a volume (NIfTI, NRRD, MetaImage).")
+    ],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help='For example "Is there a polyp?"')],
     more: Annotated[
         list[str] | None, typer.Option("--media", metavar="MORE", help="Another file of the same case; repeatable.")
@@ -88,6 +90,9 @@ def ask(
     ] = None,
     slice_: Annotated[
         str | None, typer.Option("--slice", metavar="AXIS:K", help="Slice of a volume, for example axial:40.")
+    ] = None,
+    series: Annotated[
+        int | None, typer.Option(metavar="N", help="Which series of a folder that holds several, from 0.")
     ] = None,
     offline: Annotated[bool, typer.Option("--offline", help="Make any network connection an error.")] = False,
     allow_egress: Annotated[
@@ -114,6 +119,7 @@ def ask(
         seed=seed,
         frame=frame,
         slice_at=slice_,
+        series=series,
         offline=offline,
         allow_egress=allow_egress,
         mask=mask,

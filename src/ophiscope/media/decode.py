@@ -9,12 +9,15 @@ from ophiscope.core.study import Study
 from ophiscope.media.dicom import DicomReader
 from ophiscope.media.folder import read_folder
 from ophiscope.media.guard import open_media
+from ophiscope.media.metaimage import MetaImageReader
+from ophiscope.media.nifti import NiftiReader
+from ophiscope.media.nrrd import NrrdReader
 from ophiscope.media.raster import RasterReader
 from ophiscope.media.reader import Reader, ReadRequest
 
 __all__ = ["READERS", "decode_study"]
 
-READERS: tuple[Reader, ...] = (RasterReader(), DicomReader())
+READERS: tuple[Reader, ...] = (RasterReader(), DicomReader(), NiftiReader(), NrrdReader(), MetaImageReader())
 """Every reader at hand; the formats of no two overlap."""
 
 

@@ -4,13 +4,13 @@ Source: DICOM PS3.10 section 7 (file meta information), PS3.5 section 7.1 (heads
 """
 
 import struct
-import zlib
 from io import BytesIO
 from typing import BinaryIO, NamedTuple
 
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom_codecs import CODECS
 from ophiscope.media.guard import Limits, OpenedMedia
+from ophiscope.media.inflate import Inflater, Wrapping
 
 __all__ = ["SEGMENTATION", "DicomMeta", "Element", "Encoding", "corrupt", "inflate_dicom", "read_element", "read_meta"]
 
@@ -20,7 +20,6 @@ _SYNTAX_TAG, _CLASS_TAG = 0x0002_0010, 0x0002_0002
 _PREAMBLE_BYTES = 132
 _LONG_VRS = frozenset((b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"))
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FD FL IS LO LT PN SH SL SS ST TM UI UL US".split())
-_INFLATED_AT_ONCE = 1 << 20
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _UNREADABLE = {
@@ -160,21 +159,7 @@ def inflate_dicom(media: OpenedMedia, meta: DicomMeta, limits: Limits) -> tuple[
     """
     if meta.syntax != _DEFLATED:
         return media, meta
-    most = min(limits.inflated_bytes, limits.inflation * (media.size_bytes - meta.start))
     media.file.seek(meta.start)
-    inflater, held = zlib.decompressobj(-zlib.MAX_WBITS), BytesIO()
-    try:
-        while not inflater.eof:
-            data = inflater.unconsumed_tail or media.file.read(_INFLATED_AT_ONCE)
-            if not data:
-                raise corrupt("its deflated data set is cut off")
-            held.write(inflater.decompress(data, _INFLATED_AT_ONCE))
-            if held.tell() > most:
-                raise MediaRejected(
-                    MediaCode.TOO_MANY_PIXELS, f"a deflated data set that inflates to more than {most} bytes"
-                )
-    except zlib.error:
-        raise corrupt("its deflated data set cannot be inflated") from None
-    size = held.tell()
-    held.seek(0)
-    return OpenedMedia(held, size, media.format), meta._replace(start=0)
+    inflater = Inflater(media.file, Wrapping.NONE, most_bytes=limits.inflated_bytes, most_ratio=limits.inflation)
+    inflated = inflater.read(limits.inflated_bytes + 1)
+    return OpenedMedia(BytesIO(inflated), len(inflated), media.format), meta._replace(start=0)

@@ -39,7 +39,7 @@ def cut_stack(stack: Stack, opener: Opener, request: ReadRequest) -> Study:
         )
     notes = stack.notes if most == 1 else (*stack.notes, f"number {which} of {most} pictures at every place")
     voxels = _StackVoxels(stack, which, opener, request.limits)
-    return cut_slice(Volume(stack.grid, voxels, notes, stack.positions_mm), request)
+    return cut_slice(Volume(stack.grid, voxels, notes, positions_mm=stack.positions_mm), request)
 
 
 class _StackVoxels:
@@ -54,7 +54,7 @@ class _StackVoxels:
             if not slot:
                 raise MediaRejected(MediaCode.NEEDS_SELECTION, "this slice is missing from the stack; ask for another")
             frame = self._read(slot[self._which])
-            return Plane(frame.stored, frame.facts)
+            return Plane(frame.stored, frame.facts._replace(selector=self._selector))
         if self._stack.positions_mm is not None:
             raise MediaRejected(
                 MediaCode.UNSUPPORTED,
@@ -85,7 +85,12 @@ class _StackVoxels:
             rows.append(np.take(frame.stored, index, axis=1 - index_axis).copy())
             facts.append(frame.facts)
         stored, scale, notes = _join(rows, [one.slope_intercept for one in facts])
-        return Plane(stored, facts[0]._replace(slope_intercept=scale, notes=(*facts[0].notes, *notes)))
+        notes = (*facts[0].notes, *notes)
+        return Plane(stored, facts[0]._replace(slope_intercept=scale, notes=notes, selector=self._selector))
+
+    @property
+    def _selector(self) -> str:
+        return f"#frame={self._which}" if self._stack.pictures_per_place > 1 else ""
 
 
 class _Joined(NamedTuple):

@@ -4,9 +4,11 @@ Everything here runs before any decoder does, on plain integers. Nothing is judg
 """
 
 import os
+import re
 import stat
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple
@@ -16,6 +18,7 @@ from ophiscope.errors import MediaCode, MediaRejected
 __all__ = [
     "ACCEPTED",
     "DEFAULT_LIMITS",
+    "GZIP_MAGIC",
     "Limits",
     "MediaFormat",
     "OpenedMedia",
@@ -25,11 +28,13 @@ __all__ = [
     "sniff",
 ]
 
-_HEAD_BYTES = 512
+_HEAD_BYTES = 4096
+"""Enough for the names and comments that a gzip file may begin with, and 544 bytes of what is in it."""
+_INFLATED_HEAD_BYTES = 600
 _PASSES = 16
 """How often a decoder may go over the largest admitted picture (progressive scans, frames before the asked one)."""
 
-ACCEPTED = "PNG, JPEG, TIFF, BMP, WEBP and DICOM"
+ACCEPTED = "PNG, JPEG, TIFF, BMP, WEBP, DICOM, NIfTI, NRRD and MetaImage"
 """What an error message offers."""
 
 
@@ -84,6 +89,9 @@ class MediaFormat(StrEnum):
     BMP = "image/bmp"
     WEBP = "image/webp"
     DICOM = "application/dicom"
+    NIFTI = "application/x-nifti"
+    NRRD = "application/x-nrrd"
+    METAIMAGE = "application/x-metaimage"
 
 
 class OpenedMedia(NamedTuple):
@@ -96,6 +104,8 @@ class OpenedMedia(NamedTuple):
 
 _FIRST_VRS = (b"UL", b"OB", b"UI", b"CS", b"SH", b"DA")
 _LONGEST_FIRST_ELEMENT = 256
+GZIP_MAGIC = b"\x1f\x8b"
+_METAIMAGE = re.compile(rb"(ObjectType|ObjectSubType|Comment|NDims)[ \t]*=")
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 
 _REFUSED: tuple[tuple[int, bytes, str], ...] = (
@@ -120,7 +130,8 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (8, b"AVI ", "a video (AVI)"),
     (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
-    (344, b"n+1\x00", "a NIfTI volume"),
+    (344, b"ni1\x00", "one half of a NIfTI pair (.hdr with .img); convert it to one .nii file"),
+    (4, b"ni2\x00", "one half of a NIfTI pair (.hdr with .img); convert it to one .nii file"),
     (0, b"%PDF", "a PDF"),
     (0, b"%!PS", "PostScript"),
     (0, b"MZ", "a program"),
@@ -129,7 +140,7 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
 
 
 def sniff(head: bytes) -> MediaFormat:
-    """The format of a file that starts with ``head`` (its first 512 bytes, or all of it).
+    """The format of a file that starts with ``head`` (its first 4,096 bytes, or all of it).
 
     Raises:
         MediaRejected: ``unsupported`` for what is known but has no reader, ``unknown_format`` for the rest.
@@ -150,6 +161,9 @@ def sniff(head: bytes) -> MediaFormat:
         return MediaFormat.BMP
     if _looks_like_dicom(head):
         return MediaFormat.DICOM
+    volume = _sniff_volume(head)
+    if volume is not None:
+        return volume
     for offset, magic, what in _REFUSED:
         if head[offset : offset + len(magic)] == magic:
             raise MediaRejected(MediaCode.UNSUPPORTED, f"this is {what}; accepted are {ACCEPTED}")
@@ -166,6 +180,36 @@ def _looks_like_dicom(head: bytes) -> bool:
     if group not in (b"\x02\0", b"\x08\0") or element[1:] != b"\0" or len(length) < 4:
         return False
     return vr in _FIRST_VRS or (group[0] == 8 and int.from_bytes(length, "little") < _LONGEST_FIRST_ELEMENT)
+
+
+def _sniff_volume(head: bytes) -> MediaFormat | None:
+    """Volumes; NIfTI is the one format that is also looked for inside gzip."""
+    if not head.startswith(GZIP_MAGIC):
+        return _match_volume(head)
+    inside = _match_volume(_inflate_head(head))
+    if inside not in (None, MediaFormat.NIFTI):
+        raise MediaRejected(MediaCode.UNSUPPORTED, "this is a gzip file around an NRRD or MetaImage file; unpack it")
+    return inside
+
+
+def _match_volume(head: bytes) -> MediaFormat | None:
+    if head[344:348] == b"n+1\x00" or head[4:8] == b"n+2\x00":
+        return MediaFormat.NIFTI
+    if head.startswith(b"NRRD000"):
+        return MediaFormat.NRRD
+    if _METAIMAGE.match(head) and b"NDims" in head:
+        return MediaFormat.METAIMAGE
+    return None
+
+
+def _inflate_head(head: bytes) -> bytes:
+    stream, inside = zlib.decompressobj(31), b""
+    with suppress(zlib.error):  # damage further on is for the reader to say
+        for start in range(0, len(head), 64):
+            inside += stream.decompress(head[start : start + 64], _INFLATED_HEAD_BYTES)
+            if len(inside) >= _INFLATED_HEAD_BYTES:
+                break
+    return inside
 
 
 @contextmanager

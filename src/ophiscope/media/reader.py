@@ -8,7 +8,7 @@ from ophiscope.core.volume import SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import DEFAULT_LIMITS, Limits, MediaFormat, OpenedMedia
 
-__all__ = ["ReadRequest", "Reader", "refuse_selection"]
+__all__ = ["ReadRequest", "Reader", "choose_frame", "refuse_selection"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +63,26 @@ def refuse_selection(request: ReadRequest, *, what: str, frame: bool = False, sl
         raise MediaRejected(
             MediaCode.NEEDS_SELECTION, f"slice {request.slice_at} was asked; this is {what}, leave --slice out"
         )
+
+
+def choose_frame(frames: int, asked: int | None, *, what: str) -> int:
+    """Which of several is meant, from 0.
+
+    Args:
+        frames: How many there are.
+        asked: The wish.
+        what: What they are, for the message: ``volumes``.
+
+    Raises:
+        MediaRejected: ``needs_selection`` where there are several and none is asked for, or there is no such one.
+    """
+    if asked is None and frames > 1:
+        raise MediaRejected(
+            MediaCode.NEEDS_SELECTION, f"the file holds {frames} {what}; choose one with --frame 0 to {frames - 1}"
+        )
+    index = asked or 0
+    if not 0 <= index < frames:
+        raise MediaRejected(
+            MediaCode.NEEDS_SELECTION, f"frame {index} was asked; the file has {what} 0 to {frames - 1}"
+        )
+    return index

@@ -17,6 +17,7 @@ __all__ = [
     "build_shown_study",
     "build_study",
     "compute_default_window",
+    "compute_histogram",
     "decode_root_png",
     "encode_root_png",
 ]
@@ -92,7 +93,7 @@ def build_study(array: NDArray[np.generic], facts: ArrayFacts, *, study: str = "
     if colour and (facts.default_window or facts.inverted or facts.slope_intercept != (1.0, 0.0)):
         raise ValueError("A colour picture has no window, inversion or rescaling; those belong to scalar pictures.")
     slope, intercept = facts.slope_intercept
-    histogram = None if colour else _count_values(array, facts.padding)
+    histogram = None if colour else compute_histogram(array, facts.padding)
     ends = (0.0, 255.0)
     if histogram is not None:
         present = np.flatnonzero(histogram)
@@ -154,7 +155,13 @@ def compute_default_window(histogram: NDArray[np.int64], slope_intercept: tuple[
     return Window((low + high) / 2 * slope + intercept, width)
 
 
-def _count_values(array: NDArray[np.generic], padding: tuple[int, int] | None) -> NDArray[np.int64]:
+def compute_histogram(array: NDArray[np.generic], padding: tuple[int, int] | None = None) -> NDArray[np.int64]:
+    """How often each value of a uint8 or uint16 array occurs, indexed by value.
+
+    Args:
+        array: Of any shape.
+        padding: Values (first and last) that are not counted, unless there are no others.
+    """
     histogram = np.zeros(2 ** (8 * array.dtype.itemsize), np.int64)
     flat = array.ravel()
     for start in range(0, flat.size, _COUNTED_AT_ONCE):  # bincount works on a copy eight times as large

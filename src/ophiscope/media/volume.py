@@ -4,19 +4,30 @@ A slice is shown as radiologists look: axial from the feet, coronal from the fro
 patient with the front at the left of the picture. Nothing is interpolated between slices.
 """
 
+import math
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.core.study import Study
-from ophiscope.core.volume import SliceAxis, SliceChoice, VoxelGrid
+from ophiscope.core.volume import SliceAxis, SliceChoice, SlicePlan, VoxelGrid
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.guard import check_picture
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.sources import ArrayFacts, build_shown_study
 from ophiscope.media.square import PixelSpacing, square_pixels
 
-__all__ = ["ArrayVoxels", "Plane", "Volume", "VoxelSource", "cut_slice", "render_choices"]
+__all__ = [
+    "ArrayVoxels",
+    "ChosenSlice",
+    "Plane",
+    "Volume",
+    "VoxelSource",
+    "choose_slice",
+    "cut_slice",
+    "render_choices",
+]
 
 _TOLD_TILT_DEG = 1.0
 
@@ -27,7 +38,7 @@ class Plane(NamedTuple):
     stored: NDArray[np.generic]
     """uint8 or uint16; ``(rows, columns)`` = ``(j, i)`` across k, ``(k, i)`` across j, ``(k, j)`` across i."""
     facts: ArrayFacts
-    """Without spacing and selector, which follow from the grid."""
+    """Without spacing, which follows from the grid; the slice is added to the selector."""
 
 
 class VoxelSource(Protocol):
@@ -49,8 +60,19 @@ class Volume(NamedTuple):
     voxels: VoxelSource
     notes: tuple[str, ...] = ()
     """What the reader did or left out, for every slice."""
+    in_mm: bool = True
+    """False where nothing says how large voxels are, only how long their sides are beside one another."""
     positions_mm: tuple[float, ...] | None = None
     """Of uneven slices along k, along the normal that points to S, P or L; None where the grid says it."""
+
+
+class ChosenSlice(NamedTuple):
+    """A slice that there is."""
+
+    choice: SliceChoice
+    walked: int
+    """Its index along the index axis that is walked."""
+    position_mm: float
 
 
 class ArrayVoxels:
@@ -73,36 +95,45 @@ class ArrayVoxels:
         return Plane(np.take(self._stored_K_J_I, index, axis=2 - index_axis), self._facts)
 
 
+def choose_slice(grid: VoxelGrid, request: ReadRequest) -> ChosenSlice:
+    """The slice that ``request`` asks for, before any voxel is read.
+
+    Raises:
+        MediaRejected: ``needs_selection`` where none is asked for or there is no such slice; that of
+            :func:`~ophiscope.media.guard.check_picture` where it is too large a picture.
+    """
+    choice = request.slice_at
+    if choice is None:
+        raise MediaRejected(MediaCode.NEEDS_SELECTION, f"this is a volume; choose a slice {render_choices(grid)}")
+    try:
+        chosen = ChosenSlice(choice, grid.find_index(choice), grid.position_mm(choice))
+    except ValueError as problem:
+        raise MediaRejected(MediaCode.NEEDS_SELECTION, str(problem)) from None
+    plan = grid.plan(choice.axis)
+    check_picture((grid.size_ijk[plan.right], grid.size_ijk[plan.down]), request.limits, bytes_per_pixel=4)
+    return chosen
+
+
 def cut_slice(volume: Volume, request: ReadRequest) -> Study:
     """The slice that ``request`` asks for, with square pixels.
 
     Raises:
-        MediaRejected: ``needs_selection`` where none is asked for or there is no such slice.
+        MediaRejected: As :func:`choose_slice`.
     """
-    choice, grid = request.slice_at, volume.grid
-    if choice is None:
-        raise MediaRejected(MediaCode.NEEDS_SELECTION, f"this is a volume; choose a slice {render_choices(grid)}")
-    try:
-        index, position_mm = grid.find_index(choice), grid.position_mm(choice)
-    except ValueError as problem:
-        raise MediaRejected(MediaCode.NEEDS_SELECTION, str(problem)) from None
-    plan, spacing_mm = grid.plan(choice.axis), grid.spacing_mm
+    grid, chosen = volume.grid, choose_slice(volume.grid, request)
+    axis, plan, spacing_mm = chosen.choice.axis, grid.plan(chosen.choice.axis), grid.spacing_mm
     if volume.positions_mm is not None and plan.across == 2:
-        position_mm = volume.positions_mm[index]
-    plane = volume.voxels.read_plane(plan.across, index)
+        chosen = chosen._replace(position_mm=volume.positions_mm[chosen.walked])
+    plane = volume.voxels.read_plane(plan.across, chosen.walked)
     picture = plane.stored if plan.down > plan.right else plane.stored.swapaxes(0, 1)
     picture = np.ascontiguousarray(picture[:: -1 if plan.down_falls else 1, :: -1 if plan.right_falls else 1])
-    squared = square_pixels(picture, PixelSpacing(spacing_mm[plan.right], spacing_mm[plan.down]), request.limits)
+    spacing = PixelSpacing(spacing_mm[plan.right], spacing_mm[plan.down], volume.in_mm)
+    squared = square_pixels(picture, spacing, request.limits)
+    told = (_describe_slice(volume, chosen), _describe_tilt(axis, plan.tilt_deg), _describe_shear(grid, plan))
     facts = plane.facts._replace(
         spacing_mm=squared.spacing_mm,
-        selector=f"#{choice.axis}={choice.index}",
-        notes=(
-            _describe_slice(grid, choice, position_mm),
-            *(note for note in (_describe_tilt(choice.axis, plan.tilt_deg),) if note),
-            *volume.notes,
-            *plane.facts.notes,
-            *squared.notes,
-        ),
+        selector=f"{plane.facts.selector}#{axis}={chosen.choice.index}",
+        notes=(*(note for note in told if note), *volume.notes, *plane.facts.notes, *squared.notes),
     )
     return build_shown_study(squared.picture, facts, study=request.study)
 
@@ -113,14 +144,22 @@ def render_choices(grid: VoxelGrid, *axes: SliceAxis) -> str:
     return "with --slice " + " or ".join(", ".join(ends).rsplit(", ", 1))
 
 
-def _describe_slice(grid: VoxelGrid, choice: SliceChoice, position_mm: float) -> str:
-    return (
-        f"{choice.axis} slice {choice.index} of {grid.count(choice.axis)}, counted from 0, at {position_mm:.1f} mm "
-        "along its normal (LPS)"
-    )
+def _describe_slice(volume: Volume, chosen: ChosenSlice) -> str:
+    axis, index = chosen.choice.axis, chosen.choice.index
+    place = f", at {chosen.position_mm:.1f} mm along its normal (LPS)" if volume.in_mm else ""
+    return f"{axis} slice {index} of {volume.grid.count(axis)}, counted from 0{place}"
 
 
 def _describe_tilt(axis: SliceAxis, tilt_deg: float) -> str:
     if tilt_deg <= _TOLD_TILT_DEG:
         return ""
     return f"the slices are tilted by {tilt_deg:.0f} degrees from the patient's {axis} plane"
+
+
+def _describe_shear(grid: VoxelGrid, plan: SlicePlan) -> str:
+    right, down = grid.steps_mm[plan.right], grid.steps_mm[plan.down]
+    cosine = sum(a * b for a, b in zip(right, down, strict=True)) / (math.hypot(*right) * math.hypot(*down))
+    off_deg = abs(math.degrees(math.asin(max(-1.0, min(1.0, cosine)))))
+    if off_deg <= _TOLD_TILT_DEG:
+        return ""
+    return f"its rows and columns meet at {90 - off_deg:.0f} degrees in the patient; they are drawn at a right angle"
