@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ __all__ = ["compute_weights_sha256", "find_checkpoint", "list_weight_files", "re
 
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _CHUNK_BYTES = 1 << 20
+_MOST_HEADER_BYTES = 8 << 20
+"""Of a safetensors file; one with ten thousand tensors has one."""
 
 
 def find_checkpoint(name: str, *, offline: bool = False, example: str = "Qwen/Qwen3-VL-2B-Instruct") -> Path:
@@ -76,9 +79,13 @@ def list_weight_files(directory: Path) -> list[Path]:
     """The safetensors files of a checkpoint, in the order of their names.
 
     Raises:
-        WrongInput: If there are none; pickled weights are refused, for they can run code.
+        WrongInput: If there are none (pickled weights are refused, for they can run code), one declares a header that is
+            not in it or that nobody would write, or the index names other files.
     """
     files = sorted(directory.glob("*.safetensors"))
+    for path in files:
+        _check_header(path)
+    _check_index(directory / "model.safetensors.index.json", {path.name for path in files})
     if files:
         return files
     pickled = sorted(path.name for path in directory.glob("*") if path.suffix in _PICKLED)
@@ -88,6 +95,33 @@ def list_weight_files(directory: Path) -> list[Path]:
             "convert them to safetensors."
         )
     raise WrongInput(f"No *.safetensors in {directory}.")
+
+
+def _check_index(path: Path, files: Collection[str]) -> None:
+    """Loaders of sharded checkpoints open what the index names, whatever it is and wherever it lies."""
+    try:
+        named = json.loads(path.read_text("utf-8"))["weight_map"].values()
+        strange = sorted({str(name) for name in named} - set(files))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        raise WrongInput(f"{path} is no index of weights: a JSON object with a weight_map is expected.") from None
+    if strange:
+        raise WrongInput(f"{path} names {strange[0][:80]!r}, which is none of the *.safetensors beside it.")
+
+
+def _check_header(path: Path) -> None:
+    """A header of gigabytes is refused before any library makes room for it or reads it."""
+    try:
+        with path.open("rb") as file:
+            declared, held = int.from_bytes(file.read(8), "little"), os.fstat(file.fileno()).st_size - 8
+    except OSError as error:
+        raise WrongInput(f"{path} cannot be read ({error.strerror}).") from None
+    if not 2 <= declared <= min(held, _MOST_HEADER_BYTES):
+        raise WrongInput(
+            f"{path} is damaged or made to hurt: its header of {declared} bytes is not among the {max(held, 0)} that "
+            f"follow, or longer than {_MOST_HEADER_BYTES}."
+        )
 
 
 def compute_weights_sha256(directory: Path) -> str:

@@ -160,6 +160,8 @@ def load_sam2(spec: str, *, offline: bool = False) -> Sam2:
         network, info = Sam2Model.from_pretrained(
             directory, use_safetensors=True, local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
+    except WrongInput:
+        raise
     except Exception as error:  # a cut download, or weights of another size: no common base of what is raised
         why = " ".join(f"{type(error).__name__}: {error}".split())[:160]
         raise WrongInput(f"The weights in {directory} are damaged or do not fit its config.json ({why}).") from error
@@ -175,4 +177,8 @@ def _read_preprocessing(directory: Path) -> Preprocessing:
     path = directory / "preprocessor_config.json"
     fields = json.loads(path.read_text("utf-8")) if path.is_file() else {}
     mean, std = fields.get("image_mean", _DEFAULT.mean), fields.get("image_std", _DEFAULT.std)
+    for name, numbers in (("image_mean", mean), ("image_std", std)):
+        sound = isinstance(numbers, list | tuple) and all(type(number) in (int, float) for number in numbers)
+        if not sound or len(numbers) != 3 or not all(abs(number) < 1e3 for number in numbers) or 0 in std:
+            raise WrongInput(f"{path} has {name} {str(numbers)[:60]}; three numbers are expected, deviations above 0.")
     return _DEFAULT._replace(mean=tuple(mean), std=tuple(std))
