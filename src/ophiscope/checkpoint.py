@@ -79,8 +79,8 @@ def list_weight_files(directory: Path) -> list[Path]:
     """The safetensors files of a checkpoint, in the order of their names.
 
     Raises:
-        WrongInput: If there are none (pickled weights are refused, for they can run code), one declares a header that is
-            not in it or that nobody would write, or the index names other files.
+        WrongInput: If there are none (pickled weights are refused, for they can run code), one declares a header that
+            is not in it or that nobody would write, or the index names other files.
     """
     files = sorted(directory.glob("*.safetensors"))
     for path in files:

@@ -224,6 +224,10 @@ def load_model(directory: Path, *, dtype: str = "float32", device: str = "cpu") 
         if not lost and not unexpected:
             return model.to(device=device, dtype=kind).eval()
     options = {"dtype": kind, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()  # it lists every tensor that is missing; one line is said below
     model, info = cls.from_pretrained(directory, config=config, **options)
     if info["missing_keys"] or info["mismatched_keys"]:
         lost = sorted(info["missing_keys"]) or sorted(info["mismatched_keys"])

@@ -154,6 +154,7 @@ def load_sam2(spec: str, *, offline: bool = False) -> Sam2:
     from transformers.models.sam2.modeling_sam2 import Sam2Model
     from transformers.utils import logging
 
+    logging.set_verbosity_error()
     logging.disable_progress_bar()  # a terminal gets answers, not the loading of a few hundred megabytes
     try:
         how = _read_preprocessing(directory)
