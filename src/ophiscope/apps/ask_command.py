@@ -10,10 +10,10 @@ from pydantic import ValidationError
 
 from ophiscope.agent.ask import AskResult, AskSettings, ask, write_mask
 from ophiscope.agent.limits import Limits
+from ophiscope.apps.inspect_command import parse_slice_option
 from ophiscope.apps.places import check_new_file, is_mask
 from ophiscope.apps.terminal import DISCLAIMER, print_error, print_json, print_lines
 from ophiscope.core.trace import StopReason
-from ophiscope.core.volume import parse_slice
 from ophiscope.errors import CheckFailed, DiskFailed, OphiscopeError, WrongInput
 
 __all__ = ["STOP_EXIT_CODES", "AskArguments", "render_answer_lines", "run_ask"]
@@ -89,10 +89,6 @@ def run_ask(arguments: AskArguments) -> int:
 
 def _build_settings(arguments: AskArguments) -> AskSettings:
     try:
-        slice_at = None if arguments.slice_at is None else parse_slice(arguments.slice_at)
-    except ValueError as error:
-        raise WrongInput(f"--slice: {error}") from error
-    try:
         return AskSettings(
             coords=arguments.coords,
             segmenter=arguments.segmenter,
@@ -100,7 +96,7 @@ def _build_settings(arguments: AskArguments) -> AskSettings:
             limits=Limits(max_turns=arguments.max_turns),
             seed=arguments.seed,
             frame=arguments.frame,
-            slice_at=slice_at,
+            slice_at=parse_slice_option(arguments.slice_at),
             series=arguments.series,
             offline=arguments.offline,
             allow_egress=arguments.allow_egress,

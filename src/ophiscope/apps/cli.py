@@ -130,6 +130,26 @@ def ask(
 
 
 @app.command()
+def inspect(
+    media: Annotated[str, typer.Argument(metavar="MEDIA", help="A file, or a folder of DICOM files.")],
+    frame: Annotated[
+        int | None, typer.Option(metavar="K", help="Which picture of a file that holds several, from 0.")
+    ] = None,
+    slice_: Annotated[
+        str | None, typer.Option("--slice", metavar="AXIS:K", help="Slice of a volume, for example axial:40.")
+    ] = None,
+    series: Annotated[
+        int | None, typer.Option(metavar="N", help="Which series of a folder that holds several, from 0.")
+    ] = None,
+    json_: _Json = False,
+) -> None:
+    """Say what a file is, what it holds and what would be shown of it."""
+    from ophiscope.apps.inspect_command import InspectArguments, run_inspect
+
+    raise typer.Exit(run_inspect(InspectArguments(media, frame, slice_, series, json_)))
+
+
+@app.command()
 def verify(
     trace: _Trace,
     replay: Annotated[bool, typer.Option("--replay", help="Also run the recorded calls again and compare.")] = False,

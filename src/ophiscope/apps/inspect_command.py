@@ -1,0 +1,75 @@
+"""``ophiscope inspect``: what a file is and what of it would be shown, before anything is asked."""
+
+from dataclasses import dataclass
+
+from ophiscope.apps.terminal import DISCLAIMER, print_json, print_lines
+from ophiscope.core.study import StudyHeader
+from ophiscope.core.volume import SliceChoice, parse_slice
+from ophiscope.errors import MediaCode, MediaRejected, WrongInput
+from ophiscope.media.study import read_study
+
+__all__ = ["InspectArguments", "parse_slice_option", "run_inspect"]
+
+
+@dataclass(frozen=True, slots=True)
+class InspectArguments:
+    """What the command line gave."""
+
+    media: str
+    frame: int | None
+    slice_at: str | None
+    series: int | None
+    json: bool
+
+
+def run_inspect(arguments: InspectArguments) -> int:
+    """Read, print, and give the exit code 0, also where a picture must still be chosen: then it says among what.
+
+    Raises:
+        WrongInput: If the file cannot be read.
+    """
+    header, needs = None, None
+    try:
+        slice_at = parse_slice_option(arguments.slice_at)
+        study = read_study(arguments.media, frame=arguments.frame, slice_at=slice_at, series=arguments.series)
+        header = study.header
+    except MediaRejected as refusal:
+        if refusal.code is not MediaCode.NEEDS_SELECTION:
+            raise
+        needs = refusal.nameless.partition(": ")[2]
+    if arguments.json:
+        print_json({"header": None if header is None else header.model_dump(mode="json"), "needs": needs})
+    elif header is None:
+        print_lines(f"Several pictures: {needs}.")
+    else:
+        print_lines(*render_header_lines(header))
+    return 0
+
+
+def parse_slice_option(text: str | None) -> SliceChoice | None:
+    """``--slice``.
+
+    Raises:
+        WrongInput: If it is none.
+    """
+    try:
+        return None if text is None else parse_slice(text)
+    except ValueError as error:
+        raise WrongInput(f"--slice {error}") from error
+
+
+def render_header_lines(header: StudyHeader) -> list[str]:
+    """A study for a person."""
+    w, h = header.size_wh
+    colour = "colour" if header.channels == 3 else f"grey, {header.bits_stored} bits"
+    modality = f", {header.modality}" if header.modality else ""
+    lines = [f"{header.media_type}{modality}: {w}x{h}, {colour}"]
+    if header.spacing_mm is not None:
+        x, y = header.spacing_mm
+        lines.append(f"  a pixel is {x:.4g} x {y:.4g} mm")
+    if header.channels == 1:
+        low, high = header.value_range
+        lines.append(f"  values {low:g} to {high:g}")
+        if header.default_window is not None:
+            lines.append(f"  window: center {header.default_window.center:g}, width {header.default_window.width:g}")
+    return [*lines, *(f"  Note: {note}" for note in header.notes), f"  id {header.root}", DISCLAIMER]
