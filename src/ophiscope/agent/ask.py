@@ -30,7 +30,7 @@ from ophiscope.core.chat import ModelCard
 from ophiscope.core.evidence import Evidence
 from ophiscope.core.region import Mask
 from ophiscope.core.result import Result, ResultKind
-from ophiscope.core.study import Study
+from ophiscope.core.study import Study, StudyKind
 from ophiscope.core.trace import StopReason
 from ophiscope.core.volume import SliceChoice
 from ophiscope.errors import CheckFailed, DiskFailed, WrongInput
@@ -271,6 +271,12 @@ def write_mask(result: AskResult, path: Path) -> None:
     if mask is None:
         raise CheckFailed(f"No mask was written to {path}: the answer is not a mask (stop: {result.outcome.stop}).")
     study = next(study for study in result.studies if study.header.root == mask.frame.root)
+    if study.header.kind is StudyKind.SLIDE:
+        w, h = study.header.size_wh
+        raise CheckFailed(
+            f"No mask was written to {path}: one of {w}x{h} pixels, the size of the slide, is never made; the trace "
+            "holds its part that matters."
+        )
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(encode_mask_png(mask.sample(study.frame)))

@@ -198,7 +198,7 @@ class _Runner:
         return MaskRef(sha256=sha256, size_wh=frame.size_wh, origin_xy=frame.origin_xy, scale_xy=frame.scale_xy)
 
     def _keep_root(self, study: Study) -> RootRef | None:
-        """Images are kept whole, so that a replay needs nothing more; videos and volumes are not."""
+        """Images are kept whole, so that a replay needs nothing more; slides, videos and volumes are not."""
         if study.header.kind is not StudyKind.IMAGE or not self._job.keeps_media:
             return None
         return RootRef(study=study.header.study, sha256=self._keep(lambda: encode_root_png(study)))

@@ -24,6 +24,8 @@ class StudyKind(StrEnum):
     """How many pictures a study holds, and along what."""
 
     IMAGE = "image"
+    SLIDE = "slide"
+    """One picture, too large to be held: its root array is never made."""
     VIDEO = "video"
     VOLUME = "volume"
 
@@ -37,7 +39,8 @@ class StudyHeader(BaseModel):
     """Handle in the case: ``S1``, ``S2``, ..."""
     kind: StudyKind
     root: str
-    """sha256 of the decoded root array, plus a selector where the study holds more than one picture."""
+    """sha256 of the decoded root array, plus a selector where the study holds more than one picture; of a slide that of
+    its files."""
     size_wh: tuple[int, int]
     """Root pixels, after rotation, before windowing."""
     channels: int
@@ -78,7 +81,11 @@ class PixelSource(Protocol):
         ...
 
     def read_root(self) -> NDArray[np.generic]:
-        """The whole root array as stored: uint8/uint16 ``(H, W)``, or uint8 ``(H, W, 3)``."""
+        """The whole root array as stored: uint8/uint16 ``(H, W)``, or uint8 ``(H, W, 3)``.
+
+        Raises:
+            ValueError: Of a slide.
+        """
         ...
 
 

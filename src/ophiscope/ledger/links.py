@@ -19,6 +19,10 @@ from ophiscope.ledger.line import Tally
 __all__ = ["Links"]
 
 
+_ONE_PICTURE = (StudyKind.IMAGE, StudyKind.SLIDE)
+"""Kinds of studies all of whose views show the same root picture."""
+
+
 @dataclass(slots=True)
 class Links:
     """Walks along the events; :meth:`check` says what is wrong with the next one."""
@@ -76,7 +80,7 @@ class Links:
         header = self.studies.get(event.study)
         if header is None:
             yield f"study {event.study!r} is not in the case"
-        elif header.kind is StudyKind.IMAGE and event.root != header.root:
+        elif header.kind in _ONE_PICTURE and event.root != header.root:
             yield f"root {event.root!r} is not that of study {event.study}, {header.root!r}"
         if event.view <= self.last_view:
             yield f"view {event.view} after view {self.last_view}: numbers only grow"

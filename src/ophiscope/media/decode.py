@@ -8,12 +8,14 @@ import os
 from ophiscope.core.study import Study
 from ophiscope.media.dicom import DicomReader
 from ophiscope.media.folder import read_folder
-from ophiscope.media.guard import open_media
+from ophiscope.media.guard import MediaFormat, check_file_size, open_media
 from ophiscope.media.metaimage import MetaImageReader
 from ophiscope.media.nifti import NiftiReader
 from ophiscope.media.nrrd import NrrdReader
 from ophiscope.media.raster import RasterReader
 from ophiscope.media.reader import Reader, ReadRequest
+from ophiscope.media.slide_file import read_slide
+from ophiscope.media.slide_tiff import find_slide_levels
 
 __all__ = ["READERS", "decode_study"]
 
@@ -22,13 +24,19 @@ READERS: tuple[Reader, ...] = (RasterReader(), DicomReader(), NiftiReader(), Nrr
 
 
 def decode_study(path: str | os.PathLike[str], request: ReadRequest) -> Study:
-    """Read one picture from a file, or from the series in a folder.
+    """Read one picture from a file, or from the series in a folder, or open a slide.
+
+    The source of a slide is a :class:`~ophiscope.media.slide_file.SlideFile`, which holds its files open.
 
     Raises:
         MediaRejected: One line that names no path.
     """
     if os.path.isdir(path):
         return read_folder(path, request)
-    with open_media(path, request.limits) as media:
+    limits = request.limits
+    with open_media(path, limits, most_bytes=max(limits.file_bytes, limits.slide_bytes)) as media:
+        if media.format is MediaFormat.TIFF and find_slide_levels(media, limits) is not None:
+            return read_slide([path], request)
+        check_file_size(media.size_bytes, limits.file_bytes)
         reader = next(reader for reader in READERS if media.format in reader.formats)
         return reader.read(media, request)

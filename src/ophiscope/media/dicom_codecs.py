@@ -5,7 +5,6 @@ decoder never allocates for a picture that was not admitted.
 """
 
 import importlib.util
-import struct
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.codestream import read_jpeg_2000_size, read_jpeg_size
 from ophiscope.media.dicom_layout import PixelLayout
 from ophiscope.media.dicom_rle import decode_rle
 
@@ -51,17 +51,6 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
     }
 )
 """Transfer syntaxes that can be decoded (PS3.5 A.4), where their library is there."""
-
-_FRAME_STARTS = frozenset((*range(0xC0, 0xD0), 0xF7)) - {0xC4, 0xC8, 0xCC}
-"""Markers of a JPEG or JPEG-LS frame header (ITU-T T.81 table B.1; T.87)."""
-_BARE = frozenset((0x01, *range(0xD0, 0xD9)))
-"""Markers without a length."""
-
-
-class _Size(NamedTuple):
-    width: int
-    height: int
-    samples: int
 
 
 def is_installed(codec: Codec) -> bool:
@@ -118,45 +107,14 @@ def decode_coded(syntax: str, data: bytes, pixels: PixelLayout) -> NDArray[np.ge
 
 
 def _check_size(data: bytes, pixels: PixelLayout, codec: Codec) -> None:
-    found = _read_jpeg_2000_size(data) if codec.family == "jpeg 2000" else _read_jpeg_size(data)
-    if found != _Size(pixels.columns, pixels.rows, pixels.samples):
+    found = read_jpeg_2000_size(data) if codec.family == "jpeg 2000" else read_jpeg_size(data)
+    if found is None:
+        raise _corrupt(f"its compressed pixels are no codestream of {codec.name}")
+    if found != (pixels.columns, pixels.rows, pixels.samples):
         raise _corrupt(
             f"a codestream of {found.width}x{found.height} pixels and {found.samples} sample(s) stands for "
             f"{pixels.columns}x{pixels.rows} and {pixels.samples}"
         )
-
-
-def _read_jpeg_size(data: bytes) -> _Size:
-    """What the frame header of a JPEG or JPEG-LS codestream declares (ITU-T T.81 B.2.2)."""
-    position = 2
-    if data[:2] != b"\xff\xd8":
-        raise _corrupt("its compressed pixels are no JPEG codestream")
-    while position + 4 <= len(data):
-        if data[position] != 0xFF:
-            break
-        marker = data[position + 1]
-        if marker == 0xFF:  # fill byte
-            position += 1
-            continue
-        if marker in _BARE:
-            position += 2
-            continue
-        (length,) = struct.unpack_from(">H", data, position + 2)
-        if marker in _FRAME_STARTS and position + 10 <= len(data):
-            height, width, samples = struct.unpack_from(">HHB", data, position + 5)
-            return _Size(width, height, samples)
-        position += 2 + max(length, 2)
-    raise _corrupt("its JPEG codestream has no frame header")
-
-
-def _read_jpeg_2000_size(data: bytes) -> _Size:
-    """What the SIZ marker of a JPEG 2000 codestream declares (ITU-T T.800 A.5.1); a JP2 box around it is skipped."""
-    start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if start < 0 or len(data) < start + 42:
-        raise _corrupt("its compressed pixels are no JPEG 2000 codestream")
-    right, bottom, left, top = struct.unpack_from(">IIII", data, start + 8)
-    (samples,) = struct.unpack_from(">H", data, start + 40)
-    return _Size(right - left, bottom - top, samples)
 
 
 def _corrupt(what: str) -> MediaRejected:

@@ -22,6 +22,7 @@ __all__ = [
     "Limits",
     "MediaFormat",
     "OpenedMedia",
+    "check_file_size",
     "check_picture",
     "is_address",
     "open_media",
@@ -61,6 +62,17 @@ class Limits:
     elements: int = 200_000
     """DICOM elements walked over before the pixels are found."""
     sequence_depth: int = 32
+    slide_bytes: int = 16 << 30
+    """Of one file of a whole slide, which is never read at once."""
+    slide_pixels: int = 10**12
+    """Of its finest level."""
+    slide_side_px: int = 1 << 22
+    slide_levels: int = 64
+    slide_tiles: int = 24_000_000
+    """Of all levels together."""
+    slide_tile_side_px: int = 4096
+    slide_view_pixels: int = 2_000_000_000
+    """Decoded for one view of a whole slide; a tile counts as 256x256 at least."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -121,8 +133,6 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"#EXTM3U", "a playlist"),
     (0, b"ffconcat", "a playlist"),
     (0, b"GIF8", "a GIF"),
-    (0, b"II\x2b\x00", "a BigTIFF"),
-    (0, b"MM\x00\x2b", "a BigTIFF"),
     (4, b"ftypheic", "a HEIC picture"),
     (4, b"ftypavif", "an AVIF picture"),
     (4, b"ftyp", "a video (MP4 or MOV)"),
@@ -153,7 +163,7 @@ def sniff(head: bytes) -> MediaFormat:
         return MediaFormat.PNG
     if head.startswith(b"\xff\xd8\xff"):
         return MediaFormat.JPEG
-    if head.startswith((b"II\x2a\x00", b"MM\x00\x2a")):
+    if head.startswith((b"II\x2a\x00", b"MM\x00\x2a", b"II\x2b\x00", b"MM\x00\x2b")):
         return MediaFormat.TIFF
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return MediaFormat.WEBP
@@ -213,11 +223,18 @@ def _inflate_head(head: bytes) -> bytes:
 
 
 @contextmanager
-def open_media(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) -> Iterator[OpenedMedia]:
+def open_media(
+    path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS, *, most_bytes: int | None = None
+) -> Iterator[OpenedMedia]:
     """Open one regular local file whose size and kind are admitted.
 
     The file is opened once and judged by its descriptor, so that it cannot be exchanged between check and use; a pipe
     or device never blocks. Messages name no path.
+
+    Args:
+        path: Of the file.
+        limits: What is admitted.
+        most_bytes: Instead of ``limits.file_bytes``, where the file may be one that is never read at once.
 
     Raises:
         MediaRejected: With the reason in its code.
@@ -225,7 +242,8 @@ def open_media(path: str | os.PathLike[str], limits: Limits = DEFAULT_LIMITS) ->
     descriptor = _open_descriptor(os.fspath(path))
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
-        _check_status(status, limits)
+        _check_status(status)
+        check_file_size(status.st_size, limits.file_bytes if most_bytes is None else most_bytes)
         head = file.read(_HEAD_BYTES)
         file.seek(0)
         yield OpenedMedia(file, status.st_size, sniff(head))
@@ -261,15 +279,21 @@ def _describe_kind(mode: int) -> str:
     return "this is a pipe, socket or device; give a regular file"
 
 
-def _check_status(status: os.stat_result, limits: Limits) -> None:
+def _check_status(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise MediaRejected(MediaCode.NOT_A_FILE, _describe_kind(status.st_mode))
     if status.st_size == 0:
         raise MediaRejected(MediaCode.EMPTY, "the file is empty")
-    if status.st_size > limits.file_bytes:
-        raise MediaRejected(
-            MediaCode.TOO_LARGE_FILE, f"the file has {status.st_size} bytes; at most {limits.file_bytes} are read"
-        )
+
+
+def check_file_size(size_bytes: int, most_bytes: int) -> None:
+    """Refuse a file that is too large to be read.
+
+    Raises:
+        MediaRejected: ``too_large_file``.
+    """
+    if size_bytes > most_bytes:
+        raise MediaRejected(MediaCode.TOO_LARGE_FILE, f"the file has {size_bytes} bytes; at most {most_bytes} are read")
 
 
 def check_picture(size_wh: tuple[int, int], limits: Limits, *, bytes_per_pixel: int = 1, frames: int = 1) -> None:

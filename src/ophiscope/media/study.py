@@ -7,6 +7,7 @@ from ophiscope.core.volume import SliceChoice
 from ophiscope.errors import MediaRejected
 from ophiscope.media.guard import DEFAULT_LIMITS, Limits
 from ophiscope.media.reader import ReadRequest
+from ophiscope.media.slide_source import SlideSource
 from ophiscope.media.workers import borrow_worker
 
 __all__ = ["read_study"]
@@ -38,7 +39,10 @@ def read_study(
     """
     try:
         with borrow_worker() as worker:
-            return worker.decode(path, ReadRequest(study, frame, slice_at, series, limits))
+            found = worker.decode(path, ReadRequest(study, frame, slice_at, series, limits))
+        if isinstance(found, Study):
+            return found
+        return Study(found.header, SlideSource(found.paths, found.fingerprints, limits))
     except MediaRejected as refusal:
         raise MediaRejected(refusal.code, f"{_render_path(path)}: {refusal}", f"{study}: {refusal}") from None
 

@@ -20,31 +20,25 @@ def main() -> None:
     """Serve requests from standard input until it ends."""
     requests, answers = sys.stdin.buffer, _take_stdout()
     _limit_memory()
-    from ophiscope.media.decode import decode_study  # after the limits, as everything that a file may reach
-    from ophiscope.media.worker_wire import (
-        parse_request,
-        read_message,
-        write_message,
-        write_refusal,
-        write_study_answer,
-    )
+    # after the limits, as everything that a file may reach
+    from ophiscope.media.worker_jobs import Jobs
+    from ophiscope.media.worker_wire import read_message, write_message, write_refusal
 
     write_message(answers, {"ready": os.getpid()})
+    jobs = Jobs(answers)
     while True:
         try:
-            path, request = parse_request(read_message(requests))
+            message = read_message(requests)
         except EOFError:
             return
         _limit_time()
         try:
-            study = decode_study(os.fsdecode(path), request)
+            jobs.serve(message)
         except MediaRejected as refusal:
             write_refusal(answers, refusal)
         except MemoryError:
             why = f"it cannot be decoded within {_MEMORY_BYTES >> 20} MiB of memory"
             write_refusal(answers, MediaRejected(MediaCode.TOO_MANY_PIXELS, why))
-        else:
-            write_study_answer(answers, study)
 
 
 def _take_stdout() -> BinaryIO:

@@ -4,27 +4,36 @@ Nothing is pickled: a worker that a file has taken over can send numbers and wor
 """
 
 import json
+import os
 import struct
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.study import Study, StudyHeader
+from ophiscope.core.study import Study, StudyHeader, StudyKind
 from ophiscope.core.volume import SliceAxis, SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import Limits, check_picture
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.root import ArraySource
+from ophiscope.media.slide import Fingerprint
 
 __all__ = [
+    "RegionRequest",
+    "SlideAnswer",
+    "parse_region_request",
     "parse_request",
     "read_message",
+    "read_region_answer",
     "read_study_answer",
+    "render_region_request",
     "render_request",
     "write_message",
+    "write_pixels",
     "write_refusal",
+    "write_slide_answer",
     "write_study_answer",
 ]
 
@@ -63,9 +72,47 @@ def _read_exactly(pipe: BinaryIO, length: int) -> bytes:
     return data
 
 
+class SlideAnswer(NamedTuple):
+    """What a worker says of a slide: its pixels come later, part by part."""
+
+    header: StudyHeader
+    paths: tuple[str, ...]
+    fingerprints: tuple[Fingerprint, ...]
+
+
+class RegionRequest(NamedTuple):
+    """A part of a slide."""
+
+    paths: tuple[str, ...]
+    fingerprints: tuple[Fingerprint, ...]
+    box_xyxy: tuple[float, float, float, float]
+    size_wh: tuple[int, int]
+    limits: Limits
+
+
 def render_request(path: bytes, request: ReadRequest) -> dict[str, Any]:
-    """A wish as a message."""
+    """A wish for a study as a message."""
     return {"path": path.hex(), **asdict(request)}
+
+
+def render_region_request(request: RegionRequest) -> dict[str, Any]:
+    """A wish for a part of a slide as a message."""
+    paths = [os.fsencode(path).hex() for path in request.paths]
+    return {"region": {**request._asdict(), "paths": paths, "limits": asdict(request.limits)}}
+
+
+def parse_region_request(message: dict[str, Any]) -> RegionRequest | None:
+    """The wish for a part of a slide; None where the message is another wish."""
+    fields = message.get("region")
+    if fields is None:
+        return None
+    return RegionRequest(
+        paths=tuple(os.fsdecode(bytes.fromhex(path)) for path in fields["paths"]),
+        fingerprints=tuple(Fingerprint(*numbers) for numbers in fields["fingerprints"]),
+        box_xyxy=tuple(fields["box_xyxy"]),
+        size_wh=tuple(fields["size_wh"]),
+        limits=Limits(**fields["limits"]),
+    )
 
 
 def parse_request(message: dict[str, Any]) -> tuple[bytes, ReadRequest]:
@@ -88,14 +135,25 @@ def write_refusal(pipe: BinaryIO, refusal: MediaRejected) -> None:
 
 def write_study_answer(pipe: BinaryIO, study: Study) -> None:
     """A still picture: its header, and its root array."""
-    array = study.source.read_root()
+    write_pixels(pipe, study.source.read_root(), header=study.header.model_dump(mode="json"))
+
+
+def write_slide_answer(pipe: BinaryIO, answer: SlideAnswer) -> None:
+    """A slide: its header, and what its files are."""
+    paths = [os.fsencode(path).hex() for path in answer.paths]
+    slide = {"paths": paths, "fingerprints": answer.fingerprints}
+    write_message(pipe, {"header": answer.header.model_dump(mode="json"), "slide": slide})
+
+
+def write_pixels(pipe: BinaryIO, array: NDArray[np.generic], **more: Any) -> None:
+    """An array, announced by a message."""
     kind = array.dtype.newbyteorder("<").str
-    write_message(pipe, {"header": study.header.model_dump(mode="json"), "kind": kind, "shape": list(array.shape)})
+    write_message(pipe, {**more, "kind": kind, "shape": list(array.shape)})
     pipe.write(np.ascontiguousarray(array, dtype=kind).data.cast("B"))
     pipe.flush()
 
 
-def read_study_answer(pipe: BinaryIO, limits: Limits) -> Study:
+def read_study_answer(pipe: BinaryIO, limits: Limits) -> Study | SlideAnswer:
     """The study that a worker read; the pixels go straight into a buffer of ours.
 
     Raises:
@@ -103,11 +161,38 @@ def read_study_answer(pipe: BinaryIO, limits: Limits) -> Study:
         EOFError: If the worker is gone.
         ValueError: If what it says contradicts itself or the limits.
     """
+    message = _read_answer(pipe)
+    header = StudyHeader.model_validate(message["header"])
+    if header.kind is StudyKind.SLIDE:
+        slide = message["slide"]
+        paths = tuple(os.fsdecode(bytes.fromhex(path)) for path in slide["paths"])
+        return SlideAnswer(header, paths, tuple(Fingerprint(*map(int, one)) for one in slide["fingerprints"]))
+    w, h = header.size_wh
+    array = _read_pixels(pipe, message, (h, w) if header.channels == 1 else (h, w, 3), limits)
+    return Study(header, ArraySource(array, header.slope_intercept))
+
+
+def read_region_answer(pipe: BinaryIO, request: RegionRequest) -> NDArray[np.generic]:
+    """The part of a slide that was asked for.
+
+    Raises:
+        MediaRejected, EOFError, ValueError: As :func:`read_study_answer`.
+    """
+    w, h = request.size_wh
+    return _read_pixels(pipe, _read_answer(pipe), (h, w, 3), request.limits)
+
+
+def _read_answer(pipe: BinaryIO) -> dict[str, Any]:
     message = read_message(pipe)
     if "code" in message:
         raise MediaRejected(MediaCode(message["code"]), str(message["why"]))
-    header = StudyHeader.model_validate(message["header"])
-    array = _make_buffer(message["kind"], message["shape"], header, limits)
+    return message
+
+
+def _read_pixels(
+    pipe: BinaryIO, message: dict[str, Any], shape: tuple[int, ...], limits: Limits
+) -> NDArray[np.generic]:
+    array = _make_buffer(message["kind"], message["shape"], shape, limits)
     view = memoryview(array).cast("B")  # type: ignore[arg-type]
     filled = 0
     while filled < len(view):
@@ -115,13 +200,14 @@ def read_study_answer(pipe: BinaryIO, limits: Limits) -> Study:
         if not got:
             raise EOFError
         filled += got
-    return Study(header, ArraySource(array, header.slope_intercept))
+    return array
 
 
-def _make_buffer(kind: Any, shape: Any, header: StudyHeader, limits: Limits) -> NDArray[np.generic]:
-    w, h = header.size_wh
-    expected = [h, w] if header.channels == 1 else [h, w, 3]
-    if kind not in _KINDS or shape != expected:
-        raise ValueError(f"A worker sent pixels {kind!r} {shape!r} for a picture of {w}x{h}.")
-    check_picture((w, h), limits, bytes_per_pixel=4)
+def _make_buffer(kind: Any, said: Any, shape: tuple[int, ...], limits: Limits) -> NDArray[np.generic]:
+    if kind not in _KINDS or said != list(shape):
+        raise ValueError(f"A worker sent pixels {kind!r} {said!r} instead of {shape}.")
+    try:
+        check_picture((shape[1], shape[0]), limits, bytes_per_pixel=4)
+    except MediaRejected as refusal:
+        raise ValueError(str(refusal)) from None  # a fault of the worker, not of the file: its pixels are in the pipe
     return np.empty(shape, np.dtype(kind))

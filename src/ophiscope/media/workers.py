@@ -10,16 +10,30 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
-from typing import BinaryIO, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, BinaryIO, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import is_address
 from ophiscope.media.reader import ReadRequest
-from ophiscope.media.worker_wire import read_message, read_study_answer, render_request, write_message
+from ophiscope.media.worker_wire import (
+    RegionRequest,
+    SlideAnswer,
+    read_message,
+    read_region_answer,
+    read_study_answer,
+    render_region_request,
+    render_request,
+    write_message,
+)
 
 __all__ = ["DecodeWorker", "borrow_worker"]
+
+_Answer = TypeVar("_Answer")
 
 _JOBS = 200
 """After so many a worker is replaced, and with it whatever its libraries have leaked."""
@@ -64,12 +78,24 @@ class DecodeWorker:
         """Whether it may get another job."""
         return self.jobs_left > 0 and self._process.poll() is None
 
-    def decode(self, path: str | os.PathLike[str], request: ReadRequest) -> Study:
-        """Read one picture.
+    def decode(self, path: str | os.PathLike[str], request: ReadRequest) -> Study | SlideAnswer:
+        """Read one picture, or open a slide.
 
         Raises:
             MediaRejected: With the reason; ``decoder_failed`` or ``too_slow`` where the worker did not survive it.
         """
+        wish = render_request(_locate(path), request)
+        return self._run(wish, lambda pipe: read_study_answer(pipe, request.limits))
+
+    def decode_region(self, request: RegionRequest) -> NDArray[np.generic]:
+        """Read a part of a slide; uint8 ``(h, w, 3)``.
+
+        Raises:
+            MediaRejected: As :meth:`decode`.
+        """
+        return self._run(render_region_request(request), lambda pipe: read_region_answer(pipe, request))
+
+    def _run(self, wish: dict[str, Any], read_answer: Callable[[BinaryIO], _Answer]) -> _Answer:
         self.jobs_left -= 1
         stdin, stdout = cast("BinaryIO", self._process.stdin), cast("BinaryIO", self._process.stdout)
         late = threading.Event()
@@ -81,8 +107,8 @@ class DecodeWorker:
             if not self._ready:
                 read_message(stdout)
                 self._ready = True
-            write_message(stdin, render_request(_locate(path), request))
-            return read_study_answer(stdout, request.limits)
+            write_message(stdin, wish)
+            return read_answer(stdout)
         except MediaRejected:
             raise
         except (EOFError, OSError, ValueError):

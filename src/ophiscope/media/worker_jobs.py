@@ -1,0 +1,70 @@
+"""What a decoding worker is asked for: a study, or a part of a slide that it keeps open."""
+
+import os
+from collections import OrderedDict
+from typing import Any, BinaryIO
+
+from ophiscope.media.decode import decode_study
+from ophiscope.media.slide import Fingerprint
+from ophiscope.media.slide_file import SlideFile
+from ophiscope.media.worker_wire import (
+    RegionRequest,
+    SlideAnswer,
+    parse_region_request,
+    parse_request,
+    write_pixels,
+    write_slide_answer,
+    write_study_answer,
+)
+
+__all__ = ["Jobs"]
+
+_OPEN_SLIDES = 2
+"""Each may hold 64 MiB of tiles."""
+
+
+class Jobs:
+    """Serves one message after the other.
+
+    Args:
+        answers: Where the answers go. A refusal is raised and written by the caller: nothing of an answer is written
+            before it is complete.
+    """
+
+    def __init__(self, answers: BinaryIO) -> None:
+        self._answers = answers
+        self._slides: OrderedDict[tuple[Fingerprint, ...], SlideFile] = OrderedDict()
+
+    def serve(self, message: dict[str, Any]) -> None:
+        """Do what a message asks for, and answer.
+
+        Raises:
+            MediaRejected: If it cannot be done.
+        """
+        region = parse_region_request(message)
+        if region is not None:
+            write_pixels(self._answers, self._find_slide(region).read(region.box_xyxy, region.size_wh))
+            return
+        path, request = parse_request(message)
+        study = decode_study(os.fsdecode(path), request)
+        if isinstance(study.source, SlideFile):
+            self._keep(study.source)
+            write_slide_answer(self._answers, SlideAnswer(study.header, study.source.paths, study.source.fingerprints))
+        else:
+            write_study_answer(self._answers, study)
+
+    def _find_slide(self, region: RegionRequest) -> SlideFile:
+        kept = self._slides.get(region.fingerprints)
+        if kept is not None and kept.fingerprints == region.fingerprints:
+            self._slides.move_to_end(region.fingerprints)
+            return kept
+        return self._keep(SlideFile(region.paths, region.limits, region.fingerprints))
+
+    def _keep(self, slide: SlideFile) -> SlideFile:
+        replaced = self._slides.pop(slide.fingerprints, None)
+        self._slides[slide.fingerprints] = slide
+        if replaced is None and len(self._slides) > _OPEN_SLIDES:
+            replaced = self._slides.popitem(last=False)[1]
+        if replaced is not None:
+            replaced.close()
+        return slide
