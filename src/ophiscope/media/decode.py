@@ -8,12 +8,13 @@ import os
 from ophiscope.core.study import Study
 from ophiscope.media.dicom import DicomReader
 from ophiscope.media.folder import read_folder
-from ophiscope.media.guard import MediaFormat, check_file_size, open_media
+from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia, check_file_size, open_media
 from ophiscope.media.metaimage import MetaImageReader
 from ophiscope.media.nifti import NiftiReader
 from ophiscope.media.nrrd import NrrdReader
 from ophiscope.media.raster import RasterReader
 from ophiscope.media.reader import Reader, ReadRequest
+from ophiscope.media.slide_dicom import is_dicom_slide
 from ophiscope.media.slide_file import read_slide
 from ophiscope.media.slide_tiff import find_slide_levels
 
@@ -35,8 +36,14 @@ def decode_study(path: str | os.PathLike[str], request: ReadRequest) -> Study:
         return read_folder(path, request)
     limits = request.limits
     with open_media(path, limits, most_bytes=max(limits.file_bytes, limits.slide_bytes)) as media:
-        if media.format is MediaFormat.TIFF and find_slide_levels(media, limits) is not None:
+        if _is_slide(media, limits):
             return read_slide([path], request)
         check_file_size(media.size_bytes, limits.file_bytes)
         reader = next(reader for reader in READERS if media.format in reader.formats)
         return reader.read(media, request)
+
+
+def _is_slide(media: OpenedMedia, limits: Limits) -> bool:
+    if media.format is MediaFormat.DICOM:
+        return is_dicom_slide(media, limits)
+    return media.format is MediaFormat.TIFF and find_slide_levels(media, limits) is not None

@@ -13,6 +13,7 @@ _GROUPS = (
     "PixelValueTransformationSequence",
     "PlanePositionSequence",
     "PlaneOrientationSequence",
+    "PlanePositionSlideSequence",
     "FrameContentSequence",
     "SegmentIdentificationSequence",
 )

@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import Limits
 
-__all__ = ["Fragment", "find_frame_fragments", "list_fragments", "read_fragments"]
+__all__ = ["Fragment", "Fragments", "find_frame_fragments", "list_fragments", "read_fragments"]
 
 _ITEM, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E0DD
 _HEAD_BYTES = 8
@@ -74,13 +74,13 @@ def find_frame_fragments(file: BinaryIO, found: Fragments, frames: int, index: i
     """
     if frames == 1:
         return found.items
+    if len(found.items) == frames:  # each frame has one at least; of a slide's 100,000 this must not look at all
+        return found.items[index : index + 1]
     heads = [item.start - _HEAD_BYTES for item in found.items]
     if len(found.frame_starts) == frames and set(found.frame_starts) <= set(heads):
         first = sorted(found.frame_starts)
         ends = [*first[1:], heads[-1] + 1]
         return tuple(item for item, head in zip(found.items, heads, strict=True) if first[index] <= head < ends[index])
-    if len(found.items) == frames:
-        return found.items[index : index + 1]
     begins = [number for number, item in enumerate(found.items) if _begins_codestream(file, item)]
     if len(begins) == frames and begins[0] == 0:
         return found.items[begins[index] : [*begins[1:], len(found.items)][index]]

@@ -14,7 +14,7 @@ from ophiscope.media.dicom_walk import DicomLayout, walk_dicom
 from ophiscope.media.guard import Limits, OpenedMedia
 from ophiscope.media.silence import muted_pydicom
 
-__all__ = ["DicomObject", "open_dicom"]
+__all__ = ["DicomObject", "open_dicom", "typed_failures"]
 
 
 class DicomObject(NamedTuple):
@@ -43,10 +43,21 @@ def open_dicom(media: OpenedMedia, limits: Limits, *, masks: bool = False) -> It
         raise MediaRejected(MediaCode.UNSUPPORTED, "this is a DICOM segmentation: masks, not a picture")
     media, meta = inflate_dicom(media, meta, limits)
     layout = walk_dicom(media, meta, limits)
+    with typed_failures():
+        dataset = read_dataset(BytesIO(layout.copied), layout.encoding.implicit, not layout.encoding.big)
+        yield DicomObject(media, layout, dataset)
+
+
+@contextmanager
+def typed_failures() -> Iterator[None]:
+    """Keep pydicom and its decoders silent, and make refusals of whatever they raise.
+
+    Raises:
+        MediaRejected: For any failure inside of the block.
+    """
     try:
         with muted_pydicom():
-            dataset = read_dataset(BytesIO(layout.copied), layout.encoding.implicit, not layout.encoding.big)
-            yield DicomObject(media, layout, dataset)
+            yield
     except MediaRejected:
         raise
     except MemoryError:

@@ -12,7 +12,13 @@ from pydicom.pixels.processing import apply_color_lut, convert_color_space
 
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom_codecs import CODECS, decode_coded
-from ophiscope.media.dicom_fragments import find_frame_fragments, list_fragments, read_fragments
+from ophiscope.media.dicom_fragments import (
+    Fragment,
+    Fragments,
+    find_frame_fragments,
+    list_fragments,
+    read_fragments,
+)
 from ophiscope.media.dicom_layout import PixelLayout
 from ophiscope.media.dicom_walk import DicomLayout
 from ophiscope.media.guard import Limits, OpenedMedia
@@ -23,13 +29,34 @@ _Unsigned = NDArray[np.uint8] | NDArray[np.uint16]
 
 
 def decode_frame(
-    media: OpenedMedia, layout: DicomLayout, pixels: PixelLayout, *, index: int, limits: Limits
+    media: OpenedMedia,
+    layout: DicomLayout,
+    pixels: PixelLayout,
+    *,
+    index: int,
+    limits: Limits,
+    fragments: Fragments | None = None,
 ) -> NDArray[np.generic]:
-    """One frame: uint8 or uint16 ``(H, W)`` of stored values made unsigned, or uint8 RGB ``(H, W, 3)``."""
+    """One frame: uint8 or uint16 ``(H, W)`` of stored values made unsigned, or uint8 RGB ``(H, W, 3)``.
+
+    Args:
+        media: The file.
+        layout: Where its pixels are.
+        pixels: How they are stored.
+        index: Of the frame, which must be one of them.
+        limits: What is admitted.
+        fragments: Of compressed pixels, where they have been listed before; listing walks over all of them.
+    """
     if layout.coded is None:
         values = _read_native(media.file, layout, pixels, index)
     else:
-        values = _read_coded(media, layout, pixels, index=index, limits=limits)
+        found = fragments or list_fragments(media.file, layout.pixel_offset, media.size_bytes, limits)
+        own = find_frame_fragments(media.file, found, pixels.frames, index)
+        if sum(fragment.length for fragment in own) > limits.expanded_bytes:
+            raise MediaRejected(
+                MediaCode.TOO_MANY_PIXELS, f"a frame of more than {limits.expanded_bytes} compressed bytes"
+            )
+        values = _read_coded(media.file, own, layout, pixels)
     if pixels.samples == 3:
         picture = _arrange_colour(values, pixels)
         as_rgb = layout.coded is not None and CODECS[layout.coded].family != "rle"
@@ -62,15 +89,9 @@ def _spread_chroma(flat: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pairs[:, [0, 2, 3, 1, 2, 3]].reshape(-1)
 
 
-def _read_coded(
-    media: OpenedMedia, layout: DicomLayout, pixels: PixelLayout, *, index: int, limits: Limits
-) -> _Unsigned:
+def _read_coded(file: BinaryIO, fragments: tuple[Fragment, ...], layout: DicomLayout, pixels: PixelLayout) -> _Unsigned:
     """One compressed frame: unsigned words of the stored values, or colours ``(H, W, 3)``."""
-    found = list_fragments(media.file, layout.pixel_offset, media.size_bytes, limits)
-    fragments = find_frame_fragments(media.file, found, pixels.frames, index)
-    if sum(fragment.length for fragment in fragments) > limits.expanded_bytes:
-        raise MediaRejected(MediaCode.TOO_MANY_PIXELS, f"a frame of more than {limits.expanded_bytes} compressed bytes")
-    values = decode_coded(layout.coded or "", read_fragments(media.file, fragments), pixels)
+    values = decode_coded(layout.coded or "", read_fragments(file, fragments), pixels)
     unsigned: _Unsigned = values.view(values.dtype.str.replace("i", "u"))
     return unsigned
 

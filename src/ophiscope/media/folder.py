@@ -15,8 +15,10 @@ from ophiscope.media.dicom_elements import find_number
 from ophiscope.media.dicom_object import DicomObject, open_dicom
 from ophiscope.media.dicom_places import FramePlace, list_places
 from ophiscope.media.dicom_series import choose_series, group_series, read_series
-from ophiscope.media.guard import Limits, MediaFormat, open_media
+from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia, check_file_size, open_media
 from ophiscope.media.reader import ReadRequest
+from ophiscope.media.slide_dicom import is_dicom_slide
+from ophiscope.media.slide_file import read_slide
 
 __all__ = ["read_folder"]
 
@@ -32,6 +34,8 @@ def read_folder(path: str | os.PathLike[str], request: ReadRequest) -> Study:
         MediaRejected: ``needs_selection`` with what there is; ``not_a_file`` where the folder holds no DICOM pictures.
     """
     found = _scan(_list_files(os.fspath(path), request.limits), request.limits)
+    if found.slides:
+        return _read_slide(found, request)
     if not found.places:
         raise MediaRejected(
             MediaCode.NOT_A_FILE, f"this is a folder without DICOM pictures{found.render_refused()}; give a file"
@@ -51,12 +55,26 @@ def read_folder(path: str | os.PathLike[str], request: ReadRequest) -> Study:
     return study
 
 
+def _read_slide(found: "_Scanned", request: ReadRequest) -> Study:
+    """The levels of a slide, which are files of one series."""
+    if found.places or len(found.slides) > 1:
+        raise MediaRejected(
+            MediaCode.NEEDS_SELECTION,
+            f"the folder holds {len(found.slides)} whole slide(s) and {len(found.places)} other pictures; give one "
+            "file, or a folder with one slide alone",
+        )
+    (paths,) = found.slides.values()
+    return read_slide(paths, request)
+
+
 class _Scanned(NamedTuple):
     paths: list[str]
     keys: list[tuple[float, bytes]]
     """For every file the number of its series, and what tells it from others."""
     places: list[FramePlace]
     refused: dict[MediaCode, int]
+    slides: dict[bytes, list[str]]
+    """Files of whole slides, by their series."""
 
     def render_refused(self) -> str:
         """How many files could not be read, and why, without a name."""
@@ -90,17 +108,12 @@ def _list_files(path: str, limits: Limits) -> list[str]:
 
 def _scan(paths: list[str], limits: Limits) -> _Scanned:
     """The headers of all files that hold pictures."""
-    scanned = _Scanned([], [], [], {})
+    scanned = _Scanned([], [], [], {}, {})
     for path in paths:
         try:
-            with open_media(path, limits) as media:
-                if media.format is not MediaFormat.DICOM:
-                    continue
-                with open_dicom(media, limits) as found:
-                    scanned.places.extend(list_places(found, len(scanned.paths), limits))
-                    number = find_number([found.dataset], "SeriesNumber") or 0.0
-                    scanned.keys.append((number, found.layout.series))
-                    scanned.paths.append(path)
+            with open_media(path, limits, most_bytes=max(limits.file_bytes, limits.slide_bytes)) as media:
+                if media.format is MediaFormat.DICOM:
+                    _scan_file(scanned, path, media, limits)
         except MediaRejected as refusal:
             if refusal.code not in _NO_PICTURES:
                 scanned.refused[refusal.code] = scanned.refused.get(refusal.code, 0) + 1
@@ -109,3 +122,17 @@ def _scan(paths: list[str], limits: Limits) -> _Scanned:
                 MediaCode.TOO_MANY_FRAMES, f"the folder holds more than {limits.frames} pictures; give one below it"
             )
     return scanned
+
+
+def _scan_file(scanned: _Scanned, path: str, media: OpenedMedia, limits: Limits) -> None:
+    slide = is_dicom_slide(media, limits)
+    if not slide:
+        check_file_size(media.size_bytes, limits.file_bytes)
+    with open_dicom(media, limits) as found:
+        if slide:
+            scanned.slides.setdefault(found.layout.series, []).append(path)
+            return
+        scanned.places.extend(list_places(found, len(scanned.paths), limits))
+        number = find_number([found.dataset], "SeriesNumber") or 0.0
+        scanned.keys.append((number, found.layout.series))
+        scanned.paths.append(path)

@@ -1,6 +1,7 @@
 """A slide's file (or, of DICOM, its files) held open, with its levels."""
 
 import os
+import struct
 from collections.abc import Sequence
 from contextlib import ExitStack
 
@@ -19,6 +20,7 @@ from ophiscope.media.slide import (
     compute_content_id,
     read_fingerprint,
 )
+from ophiscope.media.slide_dicom import open_dicom_levels
 from ophiscope.media.slide_tiff import find_slide_levels, find_slide_spacing
 from ophiscope.media.tiles import TiledPicture
 
@@ -52,11 +54,30 @@ class SlideFile:
             for media, fingerprint in zip(self.media, expected or (), strict=expected is not None):
                 check_fingerprint(media, fingerprint)
             self._open(limits)
+        except struct.error:
+            self.close()
+            raise MediaRejected(MediaCode.CORRUPT, "the slide ends in the middle of a table") from None
         except BaseException:
             self.close()
             raise
 
     def _open(self, limits: Limits) -> None:
+        self.notes: tuple[str, ...] = ()
+        if self.media[0].format is MediaFormat.DICOM:
+            self._open_dicom(limits)
+        else:
+            self._open_tiff(limits)
+
+    def _open_dicom(self, limits: Limits) -> None:
+        levels = open_dicom_levels(self.media, limits)
+        self.picture = TiledPicture(levels, limits)
+        self.spacing_mm = levels[0].spacing_mm
+        self.media_type = MediaFormat.DICOM.value
+        self.modality: str | None = "SM"
+        if any(level.has_gaps for level in levels):
+            self.notes += (_MISSING,)
+
+    def _open_tiff(self, limits: Limits) -> None:
         found = find_slide_levels(self.media[0], limits) if self.media[0].format is MediaFormat.TIFF else None
         if found is None:
             raise MediaRejected(MediaCode.UNSUPPORTED, "this is no whole slide")
@@ -64,8 +85,8 @@ class SlideFile:
         missing = [level.check_tiles() for level in levels]
         self.picture = TiledPicture(levels, limits)
         self.spacing_mm = find_slide_spacing(self.media[0], first)
-        self.notes = (*((_IGNORED,) if aperio else ()), *((_MISSING,) if any(missing) else ()))
         self.media_type, self.modality = MediaFormat.TIFF.value, None
+        self.notes += ((_IGNORED,) if aperio else ()) + ((_MISSING,) if any(missing) else ())
 
     @property
     def fingerprints(self) -> tuple[Fingerprint, ...]:

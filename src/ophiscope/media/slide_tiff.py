@@ -30,7 +30,7 @@ _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION = 256, 257, 258
 _SAMPLES, _X_RESOLUTION, _Y_RESOLUTION, _PLANAR, _UNIT, _PREDICTOR = 277, 282, 283, 284, 296, 317
 _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _COUNTS, _SUB_PAGES, _TABLES = 322, 323, 324, 325, 330, 347
 _SUBSAMPLING, _REFERENCE = 530, 532
-_JPEG, _APERIO_YCC, _APERIO_RGB = 7, 33003, 33005
+_JPEG, _APERIO_YCC, _WAVELETS = 7, 33003, (33003, 33005, 34712)
 _LIBTIFF = (1, 5, 7, 8, 32773, 32946)
 _YCC = 6
 _TILE_FIELDS = frozenset((_OFFSETS, _COUNTS))
@@ -67,7 +67,7 @@ class TiffLevel:
                 MediaCode.UNSUPPORTED,
                 f"a slide with {self._samples} samples of {bits} bits; accepted are 1 or 3 of 8, interleaved",
             )
-        if self._compression not in (*_LIBTIFF, _APERIO_YCC, _APERIO_RGB):
+        if self._compression not in (*_LIBTIFF, *_WAVELETS):
             raise MediaRejected(
                 MediaCode.UNSUPPORTED,
                 f"a slide with TIFF compression {self._compression}; accepted are none, LZW, JPEG, deflate, PackBits "
@@ -100,17 +100,16 @@ class TiffLevel:
     def decode_tile(self, column: int, row: int) -> NDArray[np.uint8]:
         """See :meth:`~ophiscope.media.tiles.TileLevel.decode_tile`."""
         number = row * self.grid.tiles_wh[0] + column
-        start = int(self._tables.read_numbers(self._page.fields[_OFFSETS], number, 1)[0])
-        length = int(self._tables.read_numbers(self._page.fields[_COUNTS], number, 1)[0])
         w, h = self.grid.tile_wh
-        if length == 0:
-            return np.full((h, w, 3), 255, np.uint8)
-        if length > self._limits.expanded_bytes:
-            raise MediaRejected(MediaCode.TOO_MANY_PIXELS, f"a tile of {length} compressed bytes")
-        self._media.file.seek(start)
-        data = self._media.file.read(length)
         try:
-            return self._decode(data)
+            start = int(self._tables.read_numbers(self._page.fields[_OFFSETS], number, 1)[0])
+            length = int(self._tables.read_numbers(self._page.fields[_COUNTS], number, 1)[0])
+            if length == 0:
+                return np.full((h, w, 3), 255, np.uint8)
+            if length > self._limits.expanded_bytes:
+                raise MediaRejected(MediaCode.TOO_MANY_PIXELS, f"a tile of {length} compressed bytes")
+            self._media.file.seek(start)
+            return self._decode(self._media.file.read(length))
         except MediaRejected:
             raise
         except Exception as problem:  # Pillow has no common base of what it raises on damaged data
@@ -120,7 +119,7 @@ class TiffLevel:
 
     def _decode(self, data: bytes) -> NDArray[np.uint8]:
         w, h = self.grid.tile_wh
-        wavelets = self._compression in (_APERIO_YCC, _APERIO_RGB)
+        wavelets = self._compression in _WAVELETS
         if wavelets or self._compression == _JPEG:
             found = read_jpeg_2000_size(data) if wavelets else read_jpeg_size(data)
             if found is None or found != (w, h, self._samples):
