@@ -37,6 +37,8 @@ _Answer = TypeVar("_Answer")
 
 _JOBS = 200
 """After so many a worker is replaced, and with it whatever its libraries have leaked."""
+_WARMED_AHEAD = 10
+"""So many jobs before that its successor is started."""
 _OUT_OF_TIME = 24
 """SIGXCPU, which ends a process that is out of processor time."""
 _KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "TMPDIR")
@@ -162,6 +164,8 @@ def borrow_worker() -> Iterator[DecodeWorker]:
         if worker.usable:
             with _lock:
                 _idle.append(worker)
+                if worker.jobs_left == _WARMED_AHEAD:
+                    _idle.insert(0, DecodeWorker())  # its start is over when this one is replaced
         else:
             worker.stop()
 
