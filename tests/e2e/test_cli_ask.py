@@ -193,6 +193,7 @@ def test_the_same_run_elsewhere_has_the_same_payloads(recorded: Path, image: Pat
         (["{image}", "q", "--max-turns", "0"], "--max-turns"),
         (["{image}", "q", "--slice", "axial:4"], "leave --slice out"),
         (["{image}", "q", "--slice", "axial"], "axial:40"),
+        (["{image}", "q", "--series", "2"], "leave --series out"),
         (["{image}", "q", "--frame", "7"], "square.png"),
         (["{image}", "q", "--mask", "/no/such/folder/m.png"], "--mask"),
         (["{folder}/missing.png", "q"], "missing.png"),

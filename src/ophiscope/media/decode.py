@@ -6,6 +6,7 @@ A person's files go through :mod:`ophiscope.media.study`, which does this in a p
 import os
 
 from ophiscope.core.study import Study
+from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom import DicomReader
 from ophiscope.media.guard import open_media
 from ophiscope.media.metaimage import MetaImageReader
@@ -27,5 +28,10 @@ def decode_study(path: str | os.PathLike[str], request: ReadRequest) -> Study:
         MediaRejected: One line that names no path.
     """
     with open_media(path, request.limits) as media:
+        if request.series_index is not None:
+            raise MediaRejected(
+                MediaCode.NEEDS_SELECTION,
+                f"series {request.series_index} was asked; this is one file, leave --series out",
+            )
         reader = next(reader for reader in READERS if media.format in reader.formats)
         return reader.read(media, request)
