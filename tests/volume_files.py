@@ -231,6 +231,9 @@ def _crafted_nifti() -> dict[str, tuple[bytes, Codes]]:
     add("numbers up to 1e308", UNSUPPORTED, voxels=real.astype("f8") * 1e306)
     add("numbers below 1e-300", UNSUPPORTED, voxels=(real + np.float32(0.5)).astype("f8") * 1e-310)
     add("units 255", READ, units=255)
+    far = {"vox_offset": 5_000_000, "extension": bytes(5_000_000 - 348)}
+    add("5 MB before its voxels", READ, **far)
+    add("5 MB before its voxels, packed", _codes(MediaCode.TOO_LARGE_FILE), packed=True, **far)
     add("cut off in its header", _codes(MediaCode.UNKNOWN_FORMAT), body=b"")
     cases["nifti cut off in its header"] = (build_nifti(voxels)[:200], _codes(MediaCode.UNKNOWN_FORMAT))
     cases["nifti cut off after its magic"] = (build_nifti(voxels)[:348], CORRUPT)

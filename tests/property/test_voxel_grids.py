@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ophiscope.core.volume import SliceAxis, SliceChoice, VoxelGrid, parse_slice
+from ophiscope.media.decode import decode_study
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.sources import ArrayFacts
 from ophiscope.media.volume import ArrayVoxels, Volume, cut_slice
+from volume_files import build_nifti
 
 NORMALS = {SliceAxis.AXIAL: 2, SliceAxis.CORONAL: 1, SliceAxis.SAGITTAL: 0}
 SIZES = st.tuples(*[st.integers(1, 7)] * 3)
@@ -101,6 +103,25 @@ def test_a_marked_voxel_shows_where_its_place_says(grid: VoxelGrid, axis: SliceA
             right, down = index_ijk[plan.right], index_ijk[plan.down]
             assert column == (cube.size_ijk[plan.right] - 1 - right if plan.right_falls else right)
             assert row == (cube.size_ijk[plan.down] - 1 - down if plan.down_falls else down)
+
+
+@settings(max_examples=60, deadline=None)
+@given(grid=grids(), axis=st.sampled_from(SliceAxis), data=st.data())
+def test_a_file_tells_the_place_that_its_affine_says(
+    grid: VoxelGrid, axis: SliceAxis, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "placed.nii"
+    affine_LPS = np.eye(4)
+    affine_LPS[:3, :3], affine_LPS[:3, 3] = np.array(grid.steps_mm).T, grid.origin_mm
+    voxels = np.arange(np.prod(grid.size_ijk), dtype=np.uint16).reshape(grid.size_ijk[::-1])
+    path.write_bytes(build_nifti(voxels, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine_LPS, version=2))
+    choice = SliceChoice(axis, data.draw(st.integers(0, grid.count(axis) - 1)))
+    header = decode_study(path, ReadRequest(slice_at=choice)).header
+    assert f"at {grid.position_mm(choice):.1f} mm" in header.notes[0]
+    plan, spacing_mm = grid.plan(axis), grid.spacing_mm
+    width_mm, height_mm = (size * side for size, side in zip(header.size_wh, header.spacing_mm or (), strict=True))
+    assert width_mm == pytest.approx(grid.size_ijk[plan.right] * spacing_mm[plan.right])
+    assert height_mm == pytest.approx(grid.size_ijk[plan.down] * spacing_mm[plan.down])
 
 
 def test_numbers_that_are_no_grid_are_refused() -> None:

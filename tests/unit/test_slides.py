@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from pydicom import dcmread
 
 from ophiscope.core.study import Study, StudyKind
 from ophiscope.errors import MediaCode, MediaRejected
@@ -270,3 +272,30 @@ def test_a_slide_that_lies_is_refused(name: str, tmp_path: Path) -> None:
 def test_a_slide_takes_no_frame_or_slice(tmp_path: Path) -> None:
     path = write(tmp_path, PLAIN)
     assert refuse(path, frame=0).code is MediaCode.NEEDS_SELECTION
+
+
+DATA = Path(os.environ.get("OPHISCOPE_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data")
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA}")
+def test_a_real_aperio_slide_is_what_tifffile_makes_of_it() -> None:
+    path = DATA / "wsi" / "cmu-1-small-region.svs"
+    study = read_study(path)
+    assert study.header.size_wh == (2220, 2967)
+    assert study.header.spacing_mm == pytest.approx((0.000499, 0.000499))
+    whole = study.source.read((0, 0, 2220, 2967), (2220, 2967))
+    np.testing.assert_array_equal(whole, tifffile.imread(path, key=0))
+
+
+@pytest.mark.data
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no real data in {DATA}")
+def test_a_real_dicom_slide_is_what_pydicom_makes_of_its_frames() -> None:
+    path = DATA / "dicom" / "wsi_level.dcm"
+    study = read_study(path)
+    assert study.header.size_wh == (1680, 1547)
+    frames = dcmread(path).pixel_array
+    for number in (0, 6, 24, 41):
+        x, y = number % 7 * 240, number // 7 * 240
+        box = (float(x), float(y), x + 240.0, y + 240.0)
+        np.testing.assert_array_equal(study.source.read(box, (240, 240)), frames[number])

@@ -77,6 +77,24 @@ def test_all_48_orientations_are_what_itk_makes_of_them(form: str, tmp_path: Pat
         check_against(path, sitk.DICOMOrient(image, "LPS"))
 
 
+@pytest.mark.parametrize("form", ["nii", "nrrd", "mha"])
+def test_unequal_sides_follow_their_axes(form: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{form}"
+    for direction in ORIENTATIONS[::5]:
+        image = sitk.GetImageFromArray(draw_volume("i2"))
+        image.SetSpacing((1.0, 2.0, 4.0))
+        image.SetDirection(direction.ravel().tolist())
+        sitk.WriteImage(image, str(path))
+        oriented = sitk.DICOMOrient(image, "LPS")
+        size, sides, origin = oriented.GetSize(), oriented.GetSpacing(), oriented.GetOrigin()
+        for axis, across, right, down in (("axial", 2, 0, 1), ("coronal", 1, 0, 2), ("sagittal", 0, 1, 2)):
+            header = read_slice_of(path, f"{axis}:1").header
+            finest = min(sides[right], sides[down])
+            assert header.spacing_mm == pytest.approx((finest, finest))
+            assert header.size_wh == tuple(round(size[n] * sides[n] / finest) for n in (right, down))
+            assert f"at {origin[across] + sides[across]:.1f} mm" in header.notes[0]
+
+
 @pytest.mark.parametrize("form", ["nii.gz", "nrrd", "mha"])
 def test_itk_compresses_and_it_is_read(form: str, tmp_path: Path) -> None:
     image = sitk.GetImageFromArray(draw_volume("f4"))
@@ -123,7 +141,9 @@ def test_a_qform_alone_places_the_voxels(tmp_path: Path) -> None:
             check_against(path, sitk.DICOMOrient(sitk.ReadImage(str(path)), "LPS"))
 
 
-@pytest.mark.parametrize("space", ["left-posterior-superior", "RAS", "left-anterior-superior"])
+@pytest.mark.parametrize(
+    "space", ["left-posterior-superior", "LPS", "RAS", "right-anterior-superior", "left-anterior-superior", "LAS"]
+)
 def test_nrrd_spaces_are_what_itk_makes_of_them(space: str, tmp_path: Path) -> None:
     path = tmp_path / "a.nrrd"
     fields = {"space_directions": "(0,1,0) (0, 0, -1) ( -1,0,0)", "space_origin": "(4, -5, 6)"}
@@ -163,6 +183,18 @@ def test_one_of_several_volumes_is_chosen_by_frame(form: str, tmp_path: Path) ->
             assert caught.value.code is MediaCode.NEEDS_SELECTION
 
 
+def test_a_volume_cut_off_after_the_one_that_is_asked_for_is_refused(tmp_path: Path) -> None:
+    voxels = np.stack([draw_volume("i2", seed=seed) for seed in range(3)])
+    for data in (
+        build_nifti(voxels, packed=True, body=voxels[:2].tobytes()),
+        build_nifti(voxels, body=voxels[:2].tobytes()),
+    ):
+        (tmp_path / "a").write_bytes(data)
+        with pytest.raises(MediaRejected) as caught:
+            read_slice_of(tmp_path / "a", "axial:0", frame=0)
+        assert caught.value.code is MediaCode.CORRUPT
+
+
 def test_all_slices_share_one_scale_and_one_window(tmp_path: Path) -> None:
     path = tmp_path / "a.nii"
     voxels = draw_volume("f4") / np.float32(7)
@@ -194,6 +226,11 @@ def test_what_is_no_number_is_the_least_value_and_said(tmp_path: Path) -> None:
     values = compute_values(study)[::-1, ::-1]
     assert values[2, 3] == voxels[np.isfinite(voxels)].min()
     assert any("3 voxels hold no finite number" in note for note in study.header.notes)
+    voxels = draw_volume("u1").astype("f4") + 100  # kept as they are: then the least value is not code 0
+    least = voxels.min()
+    voxels[1, 2, 3] = np.nan
+    path.write_bytes(build_nifti(voxels))
+    assert compute_values(read_slice_of(path, "axial:1"))[::-1, ::-1][2, 3] == least
 
 
 def test_what_is_unknown_is_said(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ A person's files go through :mod:`ophiscope.media.study`, which does this in a p
 import os
 
 from ophiscope.core.study import Study
+from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom import DicomReader
 from ophiscope.media.folder import read_folder
 from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia, check_file_size, open_media
@@ -39,6 +40,11 @@ def decode_study(path: str | os.PathLike[str], request: ReadRequest) -> Study:
         if _is_slide(media, limits):
             return read_slide([path], request)
         check_file_size(media.size_bytes, limits.file_bytes)
+        if request.series_index is not None and media.format is not MediaFormat.DICOM:
+            raise MediaRejected(
+                MediaCode.NEEDS_SELECTION,
+                f"series {request.series_index} was asked; this is one file, leave --series out",
+            )
         reader = next(reader for reader in READERS if media.format in reader.formats)
         return reader.read(media, request)
 

@@ -30,6 +30,8 @@ class DicomReader:
             groups = group_series(places, [(0.0, b"")])
             if request.slice_at is not None:
                 return read_series(choose_series(groups, request.series_index), reopen, request)
+            if request.series_index is not None:
+                choose_series(groups, request.series_index)
             # a frame of one file is counted as the file does
             whole = Series(tuple(places), groups[0].stack if len(groups) == 1 else None)
             return read_series(whole, reopen, request)
