@@ -1,4 +1,4 @@
-"""Hostile files of every family, through the worker: typed or read, in time, in constant memory, nothing left behind."""
+"""Hostile files of every family, through the worker: typed or read, in time, in constant memory, without a trace."""
 
 import os
 import sys
@@ -42,7 +42,8 @@ class Seen:
 
     def __str__(self) -> str:
         counts = ", ".join(f"{code} {count}" for code, count in self.outcomes.most_common())
-        return f"{counts}; slowest {self.slowest_s:.2f} s; worker at most {self.worker_peak_mb:.0f} MB, parent +{self.parent_growth_mb:.1f} MB"
+        memory = f"worker at most {self.worker_peak_mb:.0f} MB, parent +{self.parent_growth_mb:.1f} MB"
+        return f"{counts}; slowest {self.slowest_s:.2f} s; {memory}"
 
 
 def look(path: Path) -> str:

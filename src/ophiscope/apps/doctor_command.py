@@ -14,7 +14,7 @@ from ophiscope.agent.probe import ProbeReport, probe_coords
 from ophiscope.apps.terminal import print_json, print_lines
 from ophiscope.errors import OphiscopeError, WrongInput
 from ophiscope.media.dicom_codecs import list_decoders
-from ophiscope.media.guard import DEFAULT_LIMITS
+from ophiscope.media.guard import LIMITS_VARIABLE, read_limits
 from ophiscope.net.address import MODEL_SERVER, SEGMENTER_SERVER
 
 __all__ = ["run_doctor"]
@@ -99,7 +99,7 @@ def _render_json(checks: list[_Check], model: str | None, report: ProbeReport | 
         "ophiscope": __version__,
         "sound": sound,
         "checks": [check._asdict() for check in checks],
-        "limits": dict(line.split(" = ", 1) for line in str(DEFAULT_LIMITS).splitlines()),
+        "limits": dict(line.split(" = ", 1) for line in str(read_limits()).splitlines()),
         "model": None,
     }
     if report is not None:
@@ -120,7 +120,10 @@ def _render_lines(checks: list[_Check], model: str | None, report: ProbeReport |
     for check in checks:
         mark = "ok" if check.ok else "MISSING" if check.needed else "--"
         lines.append(f"  {mark:8}{check.name}: {check.found}" + (f"; {check.fix}" if check.fix else ""))
-    lines += ["Limits of files:", *(f"  {line}" for line in str(DEFAULT_LIMITS).splitlines())]
+    lines += [
+        f"Limits of files (changed with {LIMITS_VARIABLE}=name=number,...):",
+        *(f"  {line}" for line in str(read_limits()).splitlines()),
+    ]
     if report is not None:
         lines.append(f"Model {model}: {report.boxes} boxes on {report.pictures} marked pictures; mean IoU by profile:")
         ranked = sorted(report.iou_by_profile.items(), key=lambda entry: -entry[1])

@@ -54,7 +54,9 @@ def list_fragments(file: BinaryIO, start: int, size: int, limits: Limits) -> Fra
         items.append(Fragment(position, length))
         position += length
         if len(items) > limits.elements:
-            raise MediaRejected(MediaCode.TOO_LARGE_FILE, f"more than {limits.elements} fragments of compressed pixels")
+            raise MediaRejected(
+                MediaCode.TOO_LARGE_FILE, f"more than {limits.elements} (elements) fragments of compressed pixels"
+            )
     if len(items) < 2:
         raise _corrupt("its compressed pixels hold no fragment")
     table = items[0]

@@ -54,7 +54,8 @@ def decode_frame(
         own = find_frame_fragments(media.file, found, pixels.frames, index)
         if sum(fragment.length for fragment in own) > limits.expanded_bytes:
             raise MediaRejected(
-                MediaCode.TOO_MANY_PIXELS, f"a frame of more than {limits.expanded_bytes} compressed bytes"
+                MediaCode.TOO_MANY_PIXELS,
+                f"a frame of more than {limits.expanded_bytes} (expanded_bytes) compressed bytes",
             )
         values = _read_coded(media.file, own, layout, pixels)
     if pixels.samples == 3:

@@ -103,7 +103,8 @@ class _Walk:
                         return self._finish(element)
                 self._enter_element(element)
         raise MediaRejected(
-            MediaCode.TOO_LARGE_FILE, f"more than {self._limits.elements} DICOM elements stand before the pixels"
+            MediaCode.TOO_LARGE_FILE,
+            f"more than {self._limits.elements} (elements) DICOM elements stand before the pixels",
         )
 
     def _finish(self, element: Element) -> DicomLayout:
@@ -159,7 +160,8 @@ class _Walk:
         self._levels.append(level)
         if sum(one.holds_items for one in self._levels) > self._limits.sequence_depth:
             raise MediaRejected(
-                MediaCode.TOO_DEEP, f"DICOM sequences nested more than {self._limits.sequence_depth} deep are refused"
+                MediaCode.TOO_DEEP,
+                f"DICOM sequences nested more than {self._limits.sequence_depth} (sequence_depth) deep are refused",
             )
 
     def _end_of(self, element: Element) -> int:
@@ -185,7 +187,8 @@ class _Walk:
             return
         if len(self._copied) + position - start > self._limits.meta_bytes:
             raise MediaRejected(
-                MediaCode.TOO_LARGE_FILE, f"the DICOM header needs more than {self._limits.meta_bytes} bytes to be read"
+                MediaCode.TOO_LARGE_FILE,
+                f"the DICOM header needs more than {self._limits.meta_bytes} (meta_bytes) bytes to be read",
             )
         self._file.seek(start)
         self._copied += self._file.read(position - start)

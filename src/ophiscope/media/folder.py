@@ -101,7 +101,8 @@ def _list_files(path: str, limits: Limits) -> list[str]:
         folders += deeper if depth < _DEEPEST else []
         if len(listed) > limits.folder_files or len(folders) > limits.folder_files:
             raise MediaRejected(
-                MediaCode.TOO_MANY_FRAMES, f"the folder holds more than {limits.folder_files} files; give one below it"
+                MediaCode.TOO_MANY_FRAMES,
+                f"the folder holds more than {limits.folder_files} (folder_files) files; give one below it",
             )
     return listed
 
@@ -119,7 +120,8 @@ def _scan(paths: list[str], limits: Limits) -> _Scanned:
                 scanned.refused[refusal.code] = scanned.refused.get(refusal.code, 0) + 1
         if len(scanned.places) > limits.frames:
             raise MediaRejected(
-                MediaCode.TOO_MANY_FRAMES, f"the folder holds more than {limits.frames} pictures; give one below it"
+                MediaCode.TOO_MANY_FRAMES,
+                f"the folder holds more than {limits.frames} (frames) pictures; give one below it",
             )
     return scanned
 

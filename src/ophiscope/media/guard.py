@@ -9,16 +9,17 @@ import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import BinaryIO, NamedTuple
 
-from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.errors import MediaCode, MediaRejected, WrongInput
 
 __all__ = [
     "ACCEPTED",
     "DEFAULT_LIMITS",
     "GZIP_MAGIC",
+    "LIMITS_VARIABLE",
     "Limits",
     "MediaFormat",
     "OpenedMedia",
@@ -26,6 +27,8 @@ __all__ = [
     "check_picture",
     "is_address",
     "open_media",
+    "parse_limits",
+    "read_limits",
     "sniff",
 ]
 
@@ -73,6 +76,10 @@ class Limits:
     slide_tile_side_px: int = 4096
     slide_view_pixels: int = 2_000_000_000
     """Decoded for one view of a whole slide; a tile counts as 256x256 at least."""
+    worker_bytes: int = 2 << 30
+    """Memory of the process that decodes."""
+    worker_cpu_s: int = 60
+    """Processor time that one file may take it."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -90,6 +97,36 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+LIMITS_VARIABLE = "OPHISCOPE_LIMITS"
+"""Environment variable that changes limits, as in ``frames=20000,image_pixels=100000000``."""
+
+
+def parse_limits(text: str) -> Limits:
+    """Limits from ``name=number`` with commas; the rest stay what they are.
+
+    Raises:
+        WrongInput: If a name is unknown or a number is none.
+    """
+    known = {field.name for field in fields(Limits)}
+    changed = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, _, number = part.partition("=")
+        if name not in known or not (number.isascii() and number.isdigit()) or not int(number[:18] or 0):
+            raise WrongInput(
+                f"{LIMITS_VARIABLE} holds {part[:60]!r}; "
+                f"accepted is name=number, with commas, of {', '.join(sorted(known))}."
+            )
+        changed[name] = int(number[:18])
+    return replace(DEFAULT_LIMITS, **changed)
+
+
+def read_limits() -> Limits:
+    """The limits that hold here: the default ones, changed by the environment.
+
+    Raises:
+        WrongInput: As :func:`parse_limits`.
+    """
+    return parse_limits(os.environ.get(LIMITS_VARIABLE, ""))
 
 
 class MediaFormat(StrEnum):
@@ -293,7 +330,10 @@ def check_file_size(size_bytes: int, most_bytes: int) -> None:
         MediaRejected: ``too_large_file``.
     """
     if size_bytes > most_bytes:
-        raise MediaRejected(MediaCode.TOO_LARGE_FILE, f"the file has {size_bytes} bytes; at most {most_bytes} are read")
+        raise MediaRejected(
+            MediaCode.TOO_LARGE_FILE,
+            f"the file has {size_bytes} bytes; at most {most_bytes} are read (file_bytes, of slides slide_bytes)",
+        )
 
 
 def check_picture(size_wh: tuple[int, int], limits: Limits, *, bytes_per_pixel: int = 1, frames: int = 1) -> None:
@@ -313,19 +353,21 @@ def check_picture(size_wh: tuple[int, int], limits: Limits, *, bytes_per_pixel: 
         raise MediaRejected(MediaCode.CORRUPT, f"it declares {frames} picture(s) of {w}x{h} pixels")
     if max(w, h) > limits.image_side_px:
         raise MediaRejected(
-            MediaCode.TOO_LONG_SIDE, f"it declares {w}x{h} pixels; a side may have at most {limits.image_side_px}"
+            MediaCode.TOO_LONG_SIDE,
+            f"it declares {w}x{h} pixels; a side may have at most {limits.image_side_px} (image_side_px)",
         )
     if w * h > limits.image_pixels:
         raise MediaRejected(
-            MediaCode.TOO_MANY_PIXELS, f"it declares {w}x{h} pixels; at most {limits.image_pixels} are decoded"
+            MediaCode.TOO_MANY_PIXELS,
+            f"it declares {w}x{h} pixels; at most {limits.image_pixels} (image_pixels) are decoded",
         )
     if frames > limits.frames:
         raise MediaRejected(
-            MediaCode.TOO_MANY_FRAMES, f"it declares {frames} frames; at most {limits.frames} are admitted"
+            MediaCode.TOO_MANY_FRAMES, f"it declares {frames} frames; at most {limits.frames} (frames) are admitted"
         )
     if w * h * bytes_per_pixel * frames > limits.expanded_bytes:
         raise MediaRejected(
             MediaCode.TOO_MANY_PIXELS,
             f"{frames} frame(s) of {w}x{h} pixels expand to {w * h * bytes_per_pixel * frames} bytes; "
-            f"at most {limits.expanded_bytes} are decoded",
+            f"at most {limits.expanded_bytes} (expanded_bytes) are decoded",
         )

@@ -84,14 +84,15 @@ def _check_header(header: RasterHeader, index: int, request: ReadRequest) -> Non
     check_picture(header.size_wh, limits, bytes_per_pixel=max(width, 4))
     if header.frames > limits.frames:
         raise MediaRejected(
-            MediaCode.TOO_MANY_FRAMES, f"it declares {header.frames} frames; at most {limits.frames} are admitted"
+            MediaCode.TOO_MANY_FRAMES,
+            f"it declares {header.frames} frames; at most {limits.frames} (frames) are admitted",
         )
     pixels = header.size_wh[0] * header.size_wh[1]
     if pixels * max(header.scans, index + 1) > limits.decoded_pixels:
         raise MediaRejected(
             MediaCode.TOO_MANY_FRAMES,
             f"decoding would go over {pixels} pixels {max(header.scans, index + 1)} times; at most "
-            f"{limits.decoded_pixels} pixels are decoded for one picture",
+            f"{limits.decoded_pixels} (image_pixels) pixels are decoded for one picture",
         )
 
 

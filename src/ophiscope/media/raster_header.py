@@ -61,7 +61,8 @@ def read_raster_header(media: OpenedMedia, *, page_index: int, limits: Limits) -
     if header.embedded_bytes > limits.embedded_bytes:
         raise MediaRejected(
             MediaCode.TOO_LARGE_FILE,
-            f"its profiles and texts take {header.embedded_bytes} bytes; at most {limits.embedded_bytes} are admitted",
+            f"its profiles and texts take {header.embedded_bytes} bytes; "
+            f"at most {limits.embedded_bytes} (embedded_bytes) are admitted",
         )
     media.file.seek(0)
     return header

@@ -4,8 +4,8 @@ import os
 
 from ophiscope.core.study import Study
 from ophiscope.core.volume import SliceChoice
-from ophiscope.errors import MediaRejected
-from ophiscope.media.guard import DEFAULT_LIMITS, Limits
+from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.guard import LIMITS_VARIABLE, Limits, read_limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.slide_source import SlideSource
 from ophiscope.media.workers import borrow_worker
@@ -13,13 +13,20 @@ from ophiscope.media.workers import borrow_worker
 __all__ = ["read_study"]
 
 _MOST_PATH_CHARACTERS = 200
+_LIMITED = frozenset(
+    (
+        *(MediaCode.TOO_LARGE_FILE, MediaCode.TOO_MANY_PIXELS, MediaCode.TOO_LONG_SIDE, MediaCode.TOO_MANY_FRAMES),
+        *(MediaCode.TOO_DEEP, MediaCode.TOO_SLOW),
+    )
+)
+"""Refusals that a person may overrule; the limit's name stands in the text."""
 
 
 def read_study(
     path: str | os.PathLike[str],
     *,
     study: str = "S1",
-    limits: Limits = DEFAULT_LIMITS,
+    limits: Limits | None = None,
     frame: int | None = None,
     slice_at: SliceChoice | None = None,
     series: int | None = None,
@@ -29,7 +36,7 @@ def read_study(
     Args:
         path: A regular local file; its name says nothing to the reader and is kept nowhere.
         study: Handle of the study in its case.
-        limits: What is admitted.
+        limits: What is admitted; what :func:`~ophiscope.media.guard.read_limits` says where None.
         frame: Which picture of a file that holds several, from 0.
         slice_at: Which slice of a volume.
         series: Which series of a folder that holds several, from 0.
@@ -37,6 +44,7 @@ def read_study(
     Raises:
         MediaRejected: One line that starts with the given path; for the user's terminal only, never for a trace.
     """
+    limits = read_limits() if limits is None else limits
     try:
         with borrow_worker() as worker:
             found = worker.decode(path, ReadRequest(study, frame, slice_at, series, limits))
@@ -44,7 +52,8 @@ def read_study(
             return found
         return Study(found.header, SlideSource(found.paths, found.fingerprints, limits))
     except MediaRejected as refusal:
-        raise MediaRejected(refusal.code, f"{_render_path(path)}: {refusal}", f"{study}: {refusal}") from None
+        said = f"{refusal}; {LIMITS_VARIABLE}=name=number raises a limit" if refusal.code in _LIMITED else str(refusal)
+        raise MediaRejected(refusal.code, f"{_render_path(path)}: {said}", f"{study}: {said}") from None
 
 
 def _render_path(path: str | os.PathLike[str]) -> str:

@@ -44,7 +44,8 @@ def read_tiff_header(media: OpenedMedia, *, page_index: int, limits: Limits) -> 
         if sub_bytes > limits.embedded_bytes:
             raise MediaRejected(
                 MediaCode.TOO_LARGE_FILE,
-                f"the TIFF's EXIF takes {sub_bytes} bytes or more; at most {limits.embedded_bytes} are admitted",
+                f"the TIFF's EXIF takes {sub_bytes} bytes or more; "
+                f"at most {limits.embedded_bytes} (embedded_bytes) are admitted",
             )
         wanted = table if pages <= page_index else wanted
         pages += 1
@@ -63,7 +64,9 @@ def _check_page(tables: TiffTables, table: TiffTable, pages: int, limits: Limits
     if tables.read_number(table, _SAMPLE_FORMAT, 1) == 3:
         raise MediaRejected(MediaCode.UNSUPPORTED, "floating point TIFF; accepted are 1 to 16 bit integers")
     if max(tables.read_number(table, tag, 1) for tag in (_TILE_WIDTH, _TILE_HEIGHT)) > limits.image_side_px:
-        raise MediaRejected(MediaCode.TOO_LONG_SIDE, f"a tile side of more than {limits.image_side_px} pixels")
+        raise MediaRejected(
+            MediaCode.TOO_LONG_SIDE, f"a tile side of more than {limits.image_side_px} (image_side_px) pixels"
+        )
     return TiffPage(
         (tables.read_number(table, _WIDTH, 0), tables.read_number(table, _HEIGHT, 0)),
         tables.read_number(table, _BITS, 1),

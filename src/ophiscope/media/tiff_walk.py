@@ -90,14 +90,17 @@ class TiffTables:
             if offset in seen:
                 raise MediaRejected(MediaCode.CORRUPT, "the TIFF's pages run in a circle")
             if len(seen) >= limits.frames:
-                raise MediaRejected(MediaCode.TOO_MANY_FRAMES, f"a TIFF of more than {limits.frames} pages is refused")
+                raise MediaRejected(
+                    MediaCode.TOO_MANY_FRAMES, f"a TIFF of more than {limits.frames} (frames) pages is refused"
+                )
             table = self.read_table(offset)
             tag_bytes += table.table_bytes
             tag_bytes -= sum(field.size_bytes for tag, field in table.fields.items() if tag in checked_elsewhere)
             if tag_bytes > limits.embedded_bytes:
                 raise MediaRejected(
                     MediaCode.TOO_LARGE_FILE,
-                    f"the TIFF's tags take {tag_bytes} bytes or more; at most {limits.embedded_bytes} are admitted",
+                    f"the TIFF's tags take {tag_bytes} bytes or more; "
+                    f"at most {limits.embedded_bytes} (embedded_bytes) are admitted",
                 )
             seen.add(offset)
             offset = table.following

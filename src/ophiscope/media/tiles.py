@@ -71,21 +71,26 @@ def check_levels(levels: Sequence[TileGrid], limits: Limits) -> None:
             raise MediaRejected(MediaCode.CORRUPT, f"it declares tiles of {grid.tile_wh} in {grid.size_wh} pixels")
         if max(grid.size_wh) > limits.slide_side_px:
             raise MediaRejected(
-                MediaCode.TOO_LONG_SIDE, f"it declares {grid.size_wh}; a side may have at most {limits.slide_side_px}"
+                MediaCode.TOO_LONG_SIDE,
+                f"it declares {grid.size_wh}; a side may have at most {limits.slide_side_px} (slide_side_px)",
             )
         if math.prod(grid.size_wh) > limits.slide_pixels:
             raise MediaRejected(
-                MediaCode.TOO_MANY_PIXELS, f"it declares {grid.size_wh} pixels; at most {limits.slide_pixels} are read"
+                MediaCode.TOO_MANY_PIXELS,
+                f"it declares {grid.size_wh} pixels; at most {limits.slide_pixels} (slide_pixels) are read",
             )
         if max(grid.tile_wh) > limits.slide_tile_side_px:
             raise MediaRejected(
                 MediaCode.TOO_LONG_SIDE,
-                f"it declares tiles of {grid.tile_wh}; a side may have at most {limits.slide_tile_side_px}",
+                f"it declares tiles of {grid.tile_wh}; "
+                f"a side may have at most {limits.slide_tile_side_px} (slide_tile_side_px)",
             )
     if len(levels) > limits.slide_levels:
-        raise MediaRejected(MediaCode.TOO_MANY_FRAMES, f"a slide of more than {limits.slide_levels} levels")
+        raise MediaRejected(
+            MediaCode.TOO_MANY_FRAMES, f"a slide of more than {limits.slide_levels} (slide_levels) levels"
+        )
     if sum(math.prod(grid.tiles_wh) for grid in levels) > limits.slide_tiles:
-        raise MediaRejected(MediaCode.TOO_MANY_FRAMES, f"a slide of more than {limits.slide_tiles} tiles")
+        raise MediaRejected(MediaCode.TOO_MANY_FRAMES, f"a slide of more than {limits.slide_tiles} (slide_tiles) tiles")
 
 
 class TiledPicture:
@@ -183,7 +188,7 @@ class TiledPicture:
             raise MediaRejected(
                 MediaCode.TOO_MANY_PIXELS,
                 f"the slide has no level that is coarse enough for this view: {pixels} pixels would be decoded, at "
-                f"most {self._limits.slide_view_pixels} are",
+                f"most {self._limits.slide_view_pixels} (slide_view_pixels) are",
             )
 
     def _list_tiles(self, index: int, box: tuple[int, int, int, int]) -> Iterator[tuple[NDArray[np.uint8], int, int]]:

@@ -83,7 +83,8 @@ def check_layout(layout: VoxelLayout, media: OpenedMedia, limits: Limits) -> Non
         raise MediaRejected(MediaCode.CORRUPT, f"it declares {layout.frames} volume(s) of {ni}x{nj}x{nk} voxels")
     if nk > limits.image_side_px:
         raise MediaRejected(
-            MediaCode.TOO_LONG_SIDE, f"it declares {nk} slices; a side may have at most {limits.image_side_px} voxels"
+            MediaCode.TOO_LONG_SIDE,
+            f"it declares {nk} slices; a side may have at most {limits.image_side_px} (image_side_px) voxels",
         )
     check_picture((ni, nj), limits, bytes_per_pixel=layout.kind.itemsize, frames=nk * layout.frames)
     needed, held = layout.volume_bytes * layout.frames, media.size_bytes - layout.start
@@ -93,7 +94,8 @@ def check_layout(layout: VoxelLayout, media: OpenedMedia, limits: Limits) -> Non
     if layout.skipped > limits.embedded_bytes:
         raise MediaRejected(
             MediaCode.TOO_LARGE_FILE,
-            f"its voxels begin after {layout.skipped} bytes of something else; at most {limits.embedded_bytes} are "
+            f"its voxels begin after {layout.skipped} bytes of something else; "
+            f"at most {limits.embedded_bytes} (embedded_bytes) are "
             "passed over",
         )
     if layout.packed_bytes is not None:

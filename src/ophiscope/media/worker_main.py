@@ -9,17 +9,16 @@ import sys
 from typing import BinaryIO
 
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.guard import read_limits
 
 __all__ = ["main"]
-
-_MEMORY_BYTES = 2 << 30
-_JOB_CPU_S = 60
 
 
 def main() -> None:
     """Serve requests from standard input until it ends."""
     requests, answers = sys.stdin.buffer, _take_stdout()
-    _limit_memory()
+    limits = read_limits()
+    _limit_memory(limits.worker_bytes)
     # after the limits, as everything that a file may reach
     from ophiscope.media.worker_jobs import Jobs
     from ophiscope.media.worker_wire import read_message, write_message, write_refusal
@@ -31,13 +30,13 @@ def main() -> None:
             message = read_message(requests)
         except EOFError:
             return
-        _limit_time()
+        _limit_time(limits.worker_cpu_s)
         try:
             jobs.serve(message)
         except MediaRejected as refusal:
             write_refusal(answers, refusal)
         except MemoryError:
-            why = f"it cannot be decoded within {_MEMORY_BYTES >> 20} MiB of memory"
+            why = f"it cannot be decoded within {limits.worker_bytes} bytes of memory (worker_bytes)"
             write_refusal(answers, MediaRejected(MediaCode.TOO_MANY_PIXELS, why))
 
 
@@ -51,23 +50,23 @@ def _take_stdout() -> BinaryIO:
     return answers
 
 
-def _limit_memory() -> None:
+def _limit_memory(most_bytes: int) -> None:
     try:
         import resource
     except ImportError:  # Windows: the deadline of the parent remains
         return
-    for what, most in ((resource.RLIMIT_AS, _MEMORY_BYTES), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
+    for what, most in ((resource.RLIMIT_AS, most_bytes), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(what, (most, most))
 
 
-def _limit_time() -> None:
-    """Another minute of processor time, counted from what was used so far."""
+def _limit_time(job_s: int) -> None:
+    """More processor time, counted from what was used so far."""
     try:
         import resource
     except ImportError:
         return
     used = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(used.ru_utime + used.ru_stime) + _JOB_CPU_S
+    soft = int(used.ru_utime + used.ru_stime) + job_s
     resource.setrlimit(resource.RLIMIT_CPU, (soft, resource.RLIM_INFINITY))
 
 

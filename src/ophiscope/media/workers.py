@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import is_address
+from ophiscope.media.guard import LIMITS_VARIABLE, is_address
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.worker_wire import (
     RegionRequest,
@@ -41,7 +41,16 @@ _WARMED_AHEAD = 10
 """So many jobs before that its successor is started."""
 _OUT_OF_TIME = 24
 """SIGXCPU, which ends a process that is out of processor time."""
-_KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "SYSTEMROOT", "VIRTUAL_ENV", "TMPDIR")
+_KEPT_ENVIRONMENT = (
+    "PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "LD_LIBRARY_PATH",
+    "SYSTEMROOT",
+    "VIRTUAL_ENV",
+    "TMPDIR",
+    LIMITS_VARIABLE,
+)
 """Nothing else goes along: no key, no proxy, no name of a server."""
 
 
@@ -137,7 +146,9 @@ class DecodeWorker:
 
     def _explain(self, *, late: bool) -> MediaRejected:
         if late or -(self._process.returncode or 0) == _OUT_OF_TIME:
-            return MediaRejected(MediaCode.TOO_SLOW, "it takes too long to decode; the decoder was stopped")
+            return MediaRejected(
+                MediaCode.TOO_SLOW, "it takes too long to decode (worker_cpu_s); the decoder was stopped"
+            )
         return MediaRejected(MediaCode.DECODER_FAILED, "its decoder crashed; the file is damaged, or made to do that")
 
 
