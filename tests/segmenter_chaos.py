@@ -115,6 +115,8 @@ class ChaosServer:
     ) -> None:
         self.faults = list(faults)
         self.api_key = api_key
+        self.problem: dict[str, Any] | None = None
+        """Where set, the error that every prompt is answered with."""
         self.health = {
             "contract": 1,
             "name": "bright",
@@ -192,6 +194,8 @@ class _Conversation(BaseHTTPRequestHandler):
             _RAW[fault](self)
             return
         answer = build_answer(body)
+        if chaos.problem is not None:
+            answer["results"] = [{"error": chaos.problem}]
         if fault in _ALTERED:
             answer = _ALTERED[fault](answer)
         content = json.dumps(answer).encode()

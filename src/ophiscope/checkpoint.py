@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _CHUNK_BYTES = 1 << 20
 _MOST_HEADER_BYTES = 8 << 20
 """Of a safetensors file; one with ten thousand tensors has one."""
+_MOST_JSON_BYTES = 64 << 20
+"""A tokenizer with 150,000 tokens has 11."""
 
 
 def find_checkpoint(name: str, *, offline: bool = False, example: str = "Qwen/Qwen3-VL-2B-Instruct") -> Path:
@@ -26,10 +29,27 @@ def find_checkpoint(name: str, *, offline: bool = False, example: str = "Qwen/Qw
         example: A hub id for the message.
 
     Raises:
-        WrongInput: If there is no such directory, and no such id or no way to it.
+        WrongInput: If there is no such directory, and no such id or no way to it, or a file in it could not be read to
+            its end.
     """
     directory = Path(name).expanduser()
-    return directory if directory.is_dir() else _fetch(name, offline=offline, example=example)
+    if not directory.is_dir():
+        directory = _fetch(name, offline=offline, example=example)
+    for path in sorted(directory.glob("*.json")) + sorted(directory.glob("*.safetensors")):
+        _check_kind(path)
+    return directory
+
+
+def _check_kind(path: Path) -> None:
+    """Devices and pipes, to which a link may lead, have no end; a text of gigabytes is none of a checkpoint."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise WrongInput(f"{path} cannot be read ({error.strerror}).") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise WrongInput(f"{path} is no regular file; a checkpoint holds files, or links to files.")
+    if path.suffix == ".json" and found.st_size > _MOST_JSON_BYTES:
+        raise WrongInput(f"{path} has {found.st_size} bytes; up to {_MOST_JSON_BYTES} are read.")
 
 
 def _fetch(name: str, *, offline: bool, example: str) -> Path:

@@ -84,3 +84,14 @@ def test_a_refusal_is_one_line_too():
     line = render_refusal(ToolCode.UNKNOWN_VIEW, 'There is no view "9".')
     assert line == '{"error": "unknown_view", "message": "There is no view \\"9\\"."}'
     assert render_refusal("malformed", "\ud800") == '{"error": "malformed", "message": "?"}'
+
+
+def test_what_nobody_would_see_is_written_as_an_escape() -> None:
+    hidden = "a\u202eb\x7fc\u2028d\u200be\U000e0041f\x9b31m\n"
+    for line in (
+        render_observation({"target": hidden}, profile=PROFILES["relative_1000"], notes=(hidden,)),
+        render_refusal("unknown_target", hidden),
+    ):
+        assert line.isprintable()
+        assert hidden in json.loads(line).values()
+    assert render_refusal("x", "Größe 山") == '{"error": "x", "message": "Größe 山"}'

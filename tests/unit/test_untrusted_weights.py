@@ -201,6 +201,43 @@ def test_an_index_that_names_pickles_or_files_elsewhere_leads_nowhere(
     assert not canary.exists()
 
 
+def _make_sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(1 << 30)
+
+
+ENDLESS: dict[str, Callable[[Path], object]] = {
+    "a pipe": os.mkfifo,
+    "a link to a device": lambda path: path.symlink_to("/dev/zero"),
+    "a link to nothing": lambda path: path.symlink_to("nowhere"),
+    "a folder": os.mkdir,
+}
+
+
+@pytest.mark.parametrize("kind", ENDLESS)
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "preprocessor_config.json", "model.safetensors"])
+def test_what_has_no_end_is_not_begun(name: str, kind: str, qwen: Path, sam: Path, tmp_path: Path) -> None:
+    def damage(folder: Path) -> None:
+        (folder / name).unlink(missing_ok=True)
+        ENDLESS[kind](folder / name)
+
+    for said in load_both(qwen, sam, damage, tmp_path):
+        assert "no regular file" in said or (kind == "a link to nothing" and "cannot be read" in said)
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors.index.json"])
+def test_texts_of_gigabytes_are_not_read(name: str, qwen: Path, sam: Path, tmp_path: Path) -> None:
+    for said in load_both(qwen, sam, lambda folder: _make_sparse(folder / name), tmp_path):
+        assert "has 1073741824 bytes" in said
+
+
+def test_links_to_files_are_followed(qwen: Path, tmp_path: Path) -> None:
+    """The cache of a hub is made of them."""
+    for path in qwen.iterdir():
+        (tmp_path / path.name).symlink_to(path)
+    assert load_local(f"hf:{tmp_path}").card.family == "qwen3_vl"
+
+
 @pytest.mark.parametrize("content", [b"\x80\x04pickle", b"{", b"[]", b'{"image_mean": "x"}', b'{"image_mean": [1, 2]}'])
 def test_a_preprocessor_that_is_none_is_refused(content: bytes, sam: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"

@@ -56,7 +56,9 @@ def render_refusal(code: str, message: str) -> str:
 
 
 def _line(value: Mapping[str, object]) -> str:
-    return sanitize(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    """One line of JSON; what nobody would see (controls, direction marks, odd blanks) is written as an escape."""
+    line = sanitize(json.dumps(value, ensure_ascii=False, allow_nan=False))
+    return line if line.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in line)
 
 
 def _plain(key: str, value: object, profile: Profile) -> object:

@@ -181,9 +181,15 @@ class Remote:
 def _explain(problem: Problem, target: str | None) -> ToolError:
     if problem.code == "unknown_target":
         names = clean_names(problem.nearest)
-        nearest = f" Nearest: {', '.join(names)}." if names else ""
+        nearest = f" Its server names as nearest: {_quote(*names)}." if names else ""
         return ToolError(ToolCode.UNKNOWN_TARGET, f"{render_value(target)} is not a target of this segmenter.{nearest}")
     if problem.code == "not_applicable":
         why = clean_words(problem.message, 200)
-        return ToolError(ToolCode.NOT_APPLICABLE, f"The segmenter does not serve this{f': {why}' if why else ''}.")
+        said = f"; its server says: {_quote(why)}" if why else ""
+        return ToolError(ToolCode.NOT_APPLICABLE, f"The segmenter does not serve this{said}.")
     return ToolError(ToolCode.TOOL_FAILED, "The segmenter failed on this picture and prompt. Nothing was segmented.")
+
+
+def _quote(*words: str) -> str:
+    """Words of a server, marked as such for whoever reads them, a model or a person at the trace."""
+    return ", ".join(f'"{one}"' for one in words)  # cleaned words hold no such mark
