@@ -18,7 +18,7 @@ from ophiscope.core.volume import SliceAxis, SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.study import read_study
 
-EXPECTED = (MediaCode.UNSUPPORTED, MediaCode.UNKNOWN_FORMAT)
+EXPECTED = (MediaCode.UNSUPPORTED, MediaCode.UNKNOWN_FORMAT, MediaCode.MASKS)
 """What is no picture at all."""
 
 

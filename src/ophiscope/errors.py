@@ -90,6 +90,8 @@ class MediaCode(StrEnum):
     TOO_DEEP = "too_deep"
     CORRUPT = "corrupt"
     NEEDS_SELECTION = "needs_selection"
+    MASKS = "masks"
+    """A file of masks, where a picture is wanted."""
     TOO_SLOW = "too_slow"
     DECODER_FAILED = "decoder_failed"
 

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
 
-from media_files import encode_dicom
+from media_files import draw_grey, encode_dicom
 from ophiscope.core.volume import parse_slice
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom_masks import decode_masks
 from ophiscope.media.guard import DEFAULT_LIMITS, open_media
 from ophiscope.media.masks import MaskSet
-from ophiscope.media.study import read_study
+from ophiscope.media.study import read_masks, read_study
 
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 
@@ -145,6 +145,19 @@ def test_what_is_no_mask_is_refused(tmp_path: Path, elements: dict[str, Any], co
     with pytest.raises(MediaRejected) as caught:
         read(tmp_path, encode_binary(draw_masks(1), [place_frame(0.0, 1)], **elements))
     assert caught.value.code is code
+
+
+def test_masks_come_through_the_worker_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "masks"
+    path.write_bytes(encode_binary(draw_masks(3), [place_frame(2.0, 1), place_frame(0.0, 2), place_frame(1.0, 1)]))
+    near, far = read(tmp_path, path.read_bytes()), read_masks(path)
+    assert far._replace(frames=()) == near._replace(frames=())
+    assert [(one.segment, one.slice_k) for one in far.frames] == [(one.segment, one.slice_k) for one in near.frames]
+    for one, other in zip(far.frames, near.frames, strict=True):
+        np.testing.assert_array_equal(one.mask_H_W, other.mask_H_W)
+    (tmp_path / "picture").write_bytes(encode_dicom(draw_grey()))
+    with pytest.raises(MediaRejected, match="is no segmentation"):
+        read_masks(tmp_path / "picture")
 
 
 def test_a_segmentation_is_no_picture(tmp_path: Path) -> None:

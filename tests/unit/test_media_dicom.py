@@ -310,7 +310,7 @@ def test_text_on_pixels_and_overlays_are_said(tmp_path: Path) -> None:
         ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, MediaCode.UNSUPPORTED),
         ({"PhotometricInterpretation": "DOE^JOHN"}, MediaCode.UNSUPPORTED),
         ({"sop_class": "1.2.840.10008.1.3.10"}, MediaCode.UNSUPPORTED),
-        ({"sop_class": "1.2.840.10008.5.1.4.1.1.66.4"}, MediaCode.UNSUPPORTED),
+        ({"sop_class": "1.2.840.10008.5.1.4.1.1.66.4"}, MediaCode.MASKS),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_line(tmp_path: Path, elements: dict[str, Any], code: MediaCode) -> None:

@@ -6,7 +6,8 @@ from ophiscope.apps.terminal import DISCLAIMER, print_json, print_lines
 from ophiscope.core.study import StudyHeader
 from ophiscope.core.volume import SliceChoice, parse_slice
 from ophiscope.errors import MediaCode, MediaRejected, WrongInput
-from ophiscope.media.study import read_study
+from ophiscope.media.masks import MaskSet
+from ophiscope.media.study import read_masks, read_study
 
 __all__ = ["InspectArguments", "parse_slice_option", "run_inspect"]
 
@@ -28,22 +29,36 @@ def run_inspect(arguments: InspectArguments) -> int:
     Raises:
         WrongInput: If the file cannot be read.
     """
-    header, needs = None, None
+    header, needs, masks = None, None, None
     try:
         slice_at = parse_slice_option(arguments.slice_at)
         study = read_study(arguments.media, frame=arguments.frame, slice_at=slice_at, series=arguments.series)
         header = study.header
     except MediaRejected as refusal:
-        if refusal.code is not MediaCode.NEEDS_SELECTION:
+        if refusal.code is MediaCode.NEEDS_SELECTION:
+            needs = refusal.nameless.partition(": ")[2]
+        elif refusal.code is MediaCode.MASKS:
+            masks = read_masks(arguments.media)
+        else:
             raise
-        needs = refusal.nameless.partition(": ")[2]
     if arguments.json:
-        print_json({"header": None if header is None else header.model_dump(mode="json"), "needs": needs})
-    elif header is None:
-        print_lines(f"Several pictures: {needs}.")
-    else:
+        found = None if masks is None else [segment._asdict() for segment in masks.segments]
+        print_json({"header": header and header.model_dump(mode="json"), "needs": needs, "masks": found})
+    elif header is not None:
         print_lines(*render_header_lines(header))
+    else:
+        print_lines(*(_render_mask_lines(masks) if masks is not None else [f"Several pictures: {needs}."]))
     return 0
+
+
+def _render_mask_lines(masks: MaskSet) -> list[str]:
+    where = "" if masks.grid is None else f" on a grid of {'x'.join(map(str, masks.grid.size_ijk))} voxels"
+    lines = [f"application/dicom: masks of {len(masks.segments)} segment(s) in {len(masks.frames)} frame(s){where}"]
+    for segment in masks.segments:
+        pixels = sum(int(frame.mask_H_W.sum()) for frame in masks.frames if frame.segment == segment.number)
+        made = "by a program" if segment.automatic else "with a person's hand"
+        lines.append(f"  {segment.number}: {segment.label} ({segment.code or 'no code'}), {pixels} pixels, {made}")
+    return [*lines, *(f"  Note: {note}" for note in masks.notes), DISCLAIMER]
 
 
 def parse_slice_option(text: str | None) -> SliceChoice | None:

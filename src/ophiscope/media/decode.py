@@ -8,8 +8,10 @@ import os
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom import DicomReader
+from ophiscope.media.dicom_masks import decode_masks
 from ophiscope.media.folder import read_folder
 from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia, check_file_size, open_media
+from ophiscope.media.masks import MaskSet
 from ophiscope.media.metaimage import MetaImageReader
 from ophiscope.media.nifti import NiftiReader
 from ophiscope.media.nrrd import NrrdReader
@@ -19,7 +21,7 @@ from ophiscope.media.slide_dicom import is_dicom_slide
 from ophiscope.media.slide_file import read_slide
 from ophiscope.media.slide_tiff import find_slide_levels
 
-__all__ = ["READERS", "decode_study"]
+__all__ = ["READERS", "decode_mask_file", "decode_study"]
 
 READERS: tuple[Reader, ...] = (RasterReader(), DicomReader(), NiftiReader(), NrrdReader(), MetaImageReader())
 """Every reader at hand; the formats of no two overlap."""
@@ -47,6 +49,18 @@ def decode_study(path: str | os.PathLike[str], request: ReadRequest) -> Study:
             )
         reader = next(reader for reader in READERS if media.format in reader.formats)
         return reader.read(media, request)
+
+
+def decode_mask_file(path: str | os.PathLike[str], limits: Limits) -> MaskSet:
+    """Read the masks of a DICOM segmentation.
+
+    Raises:
+        MediaRejected: One line that names no path.
+    """
+    with open_media(path, limits) as media:
+        if media.format is not MediaFormat.DICOM:
+            raise MediaRejected(MediaCode.UNSUPPORTED, "masks are read from DICOM segmentations; this is none")
+        return decode_masks(media, limits)
 
 
 def _is_slide(media: OpenedMedia, limits: Limits) -> bool:

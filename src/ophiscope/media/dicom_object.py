@@ -40,7 +40,9 @@ def open_dicom(media: OpenedMedia, limits: Limits, *, masks: bool = False) -> It
     """
     meta = read_meta(media, limits)
     if meta.sop_class == SEGMENTATION and not masks:
-        raise MediaRejected(MediaCode.UNSUPPORTED, "this is a DICOM segmentation: masks, not a picture")
+        raise MediaRejected(
+            MediaCode.MASKS, "this is a DICOM segmentation: masks, not a picture; ophiscope inspect lists them"
+        )
     media, meta = inflate_dicom(media, meta, limits)
     layout = walk_dicom(media, meta, limits)
     with typed_failures():

@@ -23,7 +23,7 @@ from ophiscope.media.slide_file import read_slide
 __all__ = ["read_folder"]
 
 _DEEPEST = 16
-_NO_PICTURES = (MediaCode.UNKNOWN_FORMAT, MediaCode.UNSUPPORTED, MediaCode.EMPTY)
+_NO_PICTURES = (MediaCode.UNKNOWN_FORMAT, MediaCode.UNSUPPORTED, MediaCode.EMPTY, MediaCode.MASKS)
 """Reasons for which a file in a folder is passed over without a word: a text, a DICOMDIR, a report."""
 
 

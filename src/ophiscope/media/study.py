@@ -1,16 +1,19 @@
-"""From a path to a study, decoded by a worker process."""
+"""From a path to a study, or to masks, decoded by a worker process."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from ophiscope.core.study import Study
 from ophiscope.core.volume import SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import LIMITS_VARIABLE, Limits, read_limits
+from ophiscope.media.masks import MaskSet
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.slide_source import SlideSource
 from ophiscope.media.workers import borrow_worker
 
-__all__ = ["read_study"]
+__all__ = ["read_masks", "read_study"]
 
 _MOST_PATH_CHARACTERS = 200
 _LIMITED = frozenset(
@@ -45,15 +48,35 @@ def read_study(
         MediaRejected: One line that starts with the given path; for the user's terminal only, never for a trace.
     """
     limits = read_limits() if limits is None else limits
+    with _naming(path, study), borrow_worker() as worker:
+        found = worker.decode(path, ReadRequest(study, frame, slice_at, series, limits))
+    if isinstance(found, Study):
+        return found
+    return Study(found.header, SlideSource(found.paths, found.fingerprints, limits))
+
+
+def read_masks(path: str | os.PathLike[str], *, limits: Limits | None = None) -> MaskSet:
+    """Read the masks of a DICOM segmentation, in a process whose memory and time are limited.
+
+    Args:
+        path: A regular local file.
+        limits: As in :func:`read_study`.
+
+    Raises:
+        MediaRejected: As :func:`read_study`.
+    """
+    with _naming(path, "masks"), borrow_worker() as worker:
+        return worker.decode_masks(path, read_limits() if limits is None else limits)
+
+
+@contextmanager
+def _naming(path: str | os.PathLike[str], handle: str) -> Iterator[None]:
+    """Put the path before a refusal, for the terminal, and the handle for all else; say how a limit is raised."""
     try:
-        with borrow_worker() as worker:
-            found = worker.decode(path, ReadRequest(study, frame, slice_at, series, limits))
-        if isinstance(found, Study):
-            return found
-        return Study(found.header, SlideSource(found.paths, found.fingerprints, limits))
+        yield
     except MediaRejected as refusal:
         said = f"{refusal}; {LIMITS_VARIABLE}=name=number raises a limit" if refusal.code in _LIMITED else str(refusal)
-        raise MediaRejected(refusal.code, f"{_render_path(path)}: {said}", f"{study}: {said}") from None
+        raise MediaRejected(refusal.code, f"{_render_path(path)}: {said}", f"{handle}: {said}") from None
 
 
 def _render_path(path: str | os.PathLike[str]) -> str:

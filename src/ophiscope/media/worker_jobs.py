@@ -4,14 +4,16 @@ import os
 from collections import OrderedDict
 from typing import Any, BinaryIO
 
-from ophiscope.media.decode import decode_study
+from ophiscope.media.decode import decode_mask_file, decode_study
 from ophiscope.media.slide import Fingerprint
 from ophiscope.media.slide_file import SlideFile
 from ophiscope.media.worker_wire import (
     RegionRequest,
     SlideAnswer,
+    parse_masks_request,
     parse_region_request,
     parse_request,
+    write_masks_answer,
     write_pixels,
     write_slide_answer,
     write_study_answer,
@@ -44,6 +46,10 @@ class Jobs:
         region = parse_region_request(message)
         if region is not None:
             write_pixels(self._answers, self._find_slide(region).read(region.box_xyxy, region.size_wh))
+            return
+        masks = parse_masks_request(message)
+        if masks is not None:
+            write_masks_answer(self._answers, decode_mask_file(os.fsdecode(masks[0]), masks[1]))
             return
         path, request = parse_request(message)
         study = decode_study(os.fsdecode(path), request)

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.core.study import Study, StudyHeader, StudyKind
-from ophiscope.core.volume import SliceAxis, SliceChoice
+from ophiscope.core.volume import SliceAxis, SliceChoice, VoxelGrid
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import Limits, check_picture
+from ophiscope.media.masks import MaskFrame, MaskSet, Segment
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.root import ArraySource
 from ophiscope.media.slide import Fingerprint
@@ -23,13 +24,17 @@ from ophiscope.media.slide import Fingerprint
 __all__ = [
     "RegionRequest",
     "SlideAnswer",
+    "parse_masks_request",
     "parse_region_request",
     "parse_request",
+    "read_masks_answer",
     "read_message",
     "read_region_answer",
     "read_study_answer",
+    "render_masks_request",
     "render_region_request",
     "render_request",
+    "write_masks_answer",
     "write_message",
     "write_pixels",
     "write_refusal",
@@ -128,6 +133,59 @@ def parse_request(message: dict[str, Any]) -> tuple[bytes, ReadRequest]:
     return bytes.fromhex(message["path"]), request
 
 
+def render_masks_request(path: bytes, limits: Limits) -> dict[str, Any]:
+    """A wish for the masks of a file as a message."""
+    return {"masks": path.hex(), "limits": asdict(limits)}
+
+
+def parse_masks_request(message: dict[str, Any]) -> tuple[bytes, Limits] | None:
+    """The wish for masks; None where the message is another wish."""
+    return (bytes.fromhex(message["masks"]), Limits(**message["limits"])) if "masks" in message else None
+
+
+def write_masks_answer(pipe: BinaryIO, found: MaskSet) -> None:
+    """Masks: what they are, then a byte for eight of their pixels."""
+    frames = [(frame.segment, frame.slice_k) for frame in found.frames]
+    size = found.frames[0].mask_H_W.shape if found.frames else (1, 1)
+    said = {
+        "segments": found.segments,
+        "grid": None if found.grid is None else asdict(found.grid),
+        "frames": frames,
+        "size": size,
+        "notes": found.notes,
+    }
+    bits = [np.packbits(frame.mask_H_W.reshape(-1)) for frame in found.frames]
+    packed = np.stack(bits) if bits else np.zeros((0, 1), np.uint8)
+    write_pixels(pipe, packed, mask_set=said)
+
+
+def read_masks_answer(pipe: BinaryIO, limits: Limits) -> MaskSet:
+    """The masks that a worker read.
+
+    Raises:
+        MediaRejected, EOFError, ValueError: As :func:`read_study_answer`.
+    """
+    message = _read_answer(pipe)
+    said = message["mask_set"]
+    h, w = (int(number) for number in said["size"])
+    count = len(said["frames"])
+    if min(h, w) <= 0 or h * w * count > limits.expanded_bytes:
+        raise ValueError(f"A worker sent {count} masks of {w}x{h} pixels.")
+    packed = _read_buffer(pipe, message, (count, (h * w + 7) // 8))
+    frames = [
+        MaskFrame(int(number), slice_k, np.unpackbits(bits, count=h * w).reshape(h, w).astype(np.bool_))
+        for (number, slice_k), bits in zip(said["frames"], packed, strict=True)
+    ]
+    segments = tuple(Segment(int(one[0]), str(one[1]), str(one[2]), bool(one[3])) for one in said["segments"])
+    grid = None
+    if said["grid"] is not None:
+        i, j, k = ((float(a), float(b), float(c)) for a, b, c in said["grid"]["steps_mm"])
+        ni, nj, nk = map(int, said["grid"]["size_ijk"])
+        x, y, z = map(float, said["grid"]["origin_mm"])
+        grid = VoxelGrid((ni, nj, nk), (x, y, z), (i, j, k))
+    return MaskSet(segments, grid, tuple(frames), tuple(map(str, said["notes"])))
+
+
 def write_refusal(pipe: BinaryIO, refusal: MediaRejected) -> None:
     """Say why a file was refused."""
     write_message(pipe, {"code": refusal.code.value, "why": str(refusal)})
@@ -149,7 +207,8 @@ def write_pixels(pipe: BinaryIO, array: NDArray[np.generic], **more: Any) -> Non
     """An array, announced by a message."""
     kind = array.dtype.newbyteorder("<").str
     write_message(pipe, {**more, "kind": kind, "shape": list(array.shape)})
-    pipe.write(np.ascontiguousarray(array, dtype=kind).data.cast("B"))
+    if array.size:
+        pipe.write(np.ascontiguousarray(array, dtype=kind).data.cast("B"))
     pipe.flush()
 
 
@@ -192,8 +251,18 @@ def _read_answer(pipe: BinaryIO) -> dict[str, Any]:
 def _read_pixels(
     pipe: BinaryIO, message: dict[str, Any], shape: tuple[int, ...], limits: Limits
 ) -> NDArray[np.generic]:
-    array = _make_buffer(message["kind"], message["shape"], shape, limits)
-    view = memoryview(array).cast("B")  # type: ignore[arg-type]
+    try:
+        check_picture((shape[1], shape[0]), limits, bytes_per_pixel=4)
+    except MediaRejected as refusal:
+        raise ValueError(str(refusal)) from None  # a fault of the worker, not of the file: its pixels are in the pipe
+    return _read_buffer(pipe, message, shape)
+
+
+def _read_buffer(pipe: BinaryIO, message: dict[str, Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    if message["kind"] not in _KINDS or message["shape"] != list(shape):
+        raise ValueError(f"A worker sent pixels {message['kind']!r} {message['shape']!r} instead of {shape}.")
+    array = np.empty(shape, np.dtype(message["kind"]))
+    view = memoryview(array).cast("B") if array.size else memoryview(b"")  # type: ignore[arg-type]
     filled = 0
     while filled < len(view):
         got = pipe.readinto(view[filled:])  # type: ignore[attr-defined]
@@ -201,13 +270,3 @@ def _read_pixels(
             raise EOFError
         filled += got
     return array
-
-
-def _make_buffer(kind: Any, said: Any, shape: tuple[int, ...], limits: Limits) -> NDArray[np.generic]:
-    if kind not in _KINDS or said != list(shape):
-        raise ValueError(f"A worker sent pixels {kind!r} {said!r} instead of {shape}.")
-    try:
-        check_picture((shape[1], shape[0]), limits, bytes_per_pixel=4)
-    except MediaRejected as refusal:
-        raise ValueError(str(refusal)) from None  # a fault of the worker, not of the file: its pixels are in the pipe
-    return np.empty(shape, np.dtype(kind))

@@ -18,14 +18,17 @@ from numpy.typing import NDArray
 
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import LIMITS_VARIABLE, is_address
+from ophiscope.media.guard import LIMITS_VARIABLE, Limits, is_address
+from ophiscope.media.masks import MaskSet
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.worker_wire import (
     RegionRequest,
     SlideAnswer,
+    read_masks_answer,
     read_message,
     read_region_answer,
     read_study_answer,
+    render_masks_request,
     render_region_request,
     render_request,
     write_message,
@@ -105,6 +108,14 @@ class DecodeWorker:
             MediaRejected: As :meth:`decode`.
         """
         return self._run(render_region_request(request), lambda pipe: read_region_answer(pipe, request))
+
+    def decode_masks(self, path: str | os.PathLike[str], limits: Limits) -> MaskSet:
+        """Read the masks of a file.
+
+        Raises:
+            MediaRejected: As :meth:`decode`.
+        """
+        return self._run(render_masks_request(_locate(path), limits), lambda pipe: read_masks_answer(pipe, limits))
 
     def _run(self, wish: dict[str, Any], read_answer: Callable[[BinaryIO], _Answer]) -> _Answer:
         self.jobs_left -= 1
