@@ -47,7 +47,7 @@ def run_compare(arguments: CompareArguments) -> int:
     """Ask, count, print.
 
     Returns:
-        0; or 3 where a segmenter failed on every prompt that it was to serve.
+        0; or 3 where a segmenter failed on every prompt of a kind that it serves.
 
     Raises:
         OphiscopeError: If something given cannot be used, the disk failed, or Ctrl-C came.
@@ -147,7 +147,7 @@ def _collect(rows: Iterator[SegmentRow], total: int, kept: int, out: Path | None
 
 
 def _has_failed(summary: SegmenterSummary) -> bool:
-    return bool(summary.failures) and sum(summary.failures.values()) == summary.n
+    return bool(summary.failures) and not summary.answered
 
 
 def _print(arguments: CompareArguments, prompts: PromptSet, report: SegmentReport, seconds: float) -> None:

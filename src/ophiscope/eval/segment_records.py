@@ -46,7 +46,7 @@ class SegmentCall(_Kept):
     seconds: float | None = None
     """From the study's pixels to the mask in the root; None for the reference."""
     first: bool = False
-    """Whether it was the first of its kind in its process: that one also warms up."""
+    """Whether it was the first answer of its kind in its process: that one also warms up."""
 
 
 class SegmentPair(_Kept):

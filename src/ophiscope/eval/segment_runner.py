@@ -214,9 +214,10 @@ def _run_row(
     answers: list[_Answer] = []
     for kind in opened.row.kinds:
         for segmenter in segmenters:
-            first = (segmenter.name, kind) not in warm
-            warm.add((segmenter.name, kind))
-            answers.append(_ask(opened, segmenter, kind, first=first, clock=clock))
+            answer = _ask(opened, segmenter, kind, first=(segmenter.name, kind) not in warm, clock=clock)
+            if answer.mask is not None:
+                warm.add((segmenter.name, kind))
+            answers.append(answer)
         if kind is PromptKind.BOX and opened.truth is not None:
             answers.append(_draw_reference(opened))
     truth = Truth.NONE if opened.truth is None else Truth.EMPTY if opened.truth.box is None else Truth.TARGET
@@ -243,11 +244,11 @@ def _ask(
             searched = search_target(segmenter, study, study.frame, row.target)
             said, mask = searched.said, searched.found or _build_nothing(study.frame)
     except ToolError as error:
-        return _Answer(SegmentCall(segmenter=segmenter.name, kind=kind, reason=error.code, first=first), None)
+        return _Answer(SegmentCall(segmenter=segmenter.name, kind=kind, reason=error.code), None)
     except Exception as error:
         # as dispatch has it: whatever a segmenter does wrong is a failure of this one call
         raise_interrupt(error)
-        return _Answer(SegmentCall(segmenter=segmenter.name, kind=kind, reason=ToolCode.TOOL_FAILED, first=first), None)
+        return _Answer(SegmentCall(segmenter=segmenter.name, kind=kind, reason=ToolCode.TOOL_FAILED), None)
     seconds = clock() - started_s
     call = SegmentCall(
         segmenter=segmenter.name,
