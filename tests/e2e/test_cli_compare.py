@@ -199,7 +199,7 @@ def test_dicom_pictures_go_to_this_machine_only_unless_allowed(
     asked = ("compare-segmenters", tmp_path / "ct.dcm", "--box", "8,8,40,30", *use(away, here))
     done = run_here(*asked)
     assert done.returncode == 2
-    assert "segmenter is on segmenters.example.org" in done.stderr
+    assert "Row 1: S1 comes from DICOM, and the segmenter is on segmenters.example.org" in done.stderr
     assert "--allow-egress" in done.stderr
     assert (away.seen, here.seen) == ([], [])
     assert run_here(*asked, "--allow-egress").returncode == 0

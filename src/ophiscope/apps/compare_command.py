@@ -22,7 +22,19 @@ __all__ = ["CompareArguments", "run_compare"]
 
 _PROMPTS_SUFFIX = ".jsonl"
 _PROGRESS_S = 2.0
-_HEAD = ("segmenter", "prompt", "n", "Dice (95 %)", "<.5", "median", "p95", "first", "presence", "gave nothing")
+_HEAD = (
+    "segmenter",
+    "prompt",
+    "n",
+    "Dice (95 %)",
+    "<.5",
+    "empty",
+    "median",
+    "p95",
+    "first",
+    "presence",
+    "refused, failed",
+)
 _PAIR_HEAD = ("pair", "prompt", "n", "disagreement", ">.5", "gain in Dice (95 %)", "worst rows")
 
 
@@ -179,6 +191,7 @@ def _render_segmenter(summary: SegmenterSummary) -> tuple[str, ...]:
         str(summary.n),
         _render_interval(summary.dice),
         _render_share(summary.below_half),
+        str(summary.outlined_nothing),
         *(_render_seconds(value) for value in (summary.median_s, summary.p95_s, summary.first_s)),
         "-" if presence is None else f"{presence.mean:.2f}",
         ", ".join(reasons) or "-",

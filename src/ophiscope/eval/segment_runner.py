@@ -175,17 +175,17 @@ def run_segment_rows(
         if row.row in done:
             yield done[row.row]
             continue
-        opened = _open(prompts.base, row)
-        check(opened.study)
+        opened = _open(prompts.base, row, check)
         record = _run_row(opened, segmenters, warm, clock)
         if journal is not None:
             journal.append(record)
         yield record
 
 
-def _open(base: Path, row: PromptRow) -> _Opened:
+def _open(base: Path, row: PromptRow, check: Callable[[Study], None]) -> _Opened:
     try:
         study = read_study(base / row.image)
+        check(study)
         truth = None if row.mask is None else _read_truth(base / row.mask, study.frame)
         if row.box_xyxy is not None:
             Box(study.frame, *row.box_xyxy)
