@@ -104,7 +104,9 @@ def _choose_prompts(arguments: CompareArguments) -> PromptSet:
     if arguments.split is not None or arguments.limit is not None:
         raise WrongInput(f"--split and --limit go with a file of prompts ({_PROMPTS_SUFFIX}), not with one image.")
     if arguments.box is None and not arguments.targets:
-        raise WrongInput(f"{path} is one image and needs --box x0,y0,x1,y1 or --target TEXT; prompts end in .jsonl.")
+        raise WrongInput(
+            "One image needs --box x0,y0,x1,y1 or --target TEXT; the name of a file of prompts ends in .jsonl."
+        )
     if len(arguments.targets) > 1:
         raise WrongInput(f"--target was given {len(arguments.targets)} times; one image takes one.")
     try:

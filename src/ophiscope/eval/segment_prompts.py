@@ -108,7 +108,7 @@ def parse_prompt_row(line: str, row: int) -> PromptRow:
 def _read_word(value: dict[str, Any], key: str) -> str | None:
     word = value.get(key)
     if word is not None and not isinstance(word, str):
-        raise ValueError(f"{key} is {str(word)[:60]}; a text is needed")
+        raise ValueError(f"{key} is a JSON {type(word).__name__}; a text is needed")
     return word
 
 
@@ -128,26 +128,30 @@ def read_prompt_rows(
     """
     rows = tuple(_read_rows(path))
     if not rows:
-        raise WrongInput(f"{path} holds no prompts; give JSON lines with image, and box_xyxy or target.")
+        raise WrongInput("The file holds no prompts; give JSON lines with image, and box_xyxy or target.")
     chosen = [row for row in rows if split is None or row.split == split]
     if not chosen:
-        raise WrongInput(f"{path} has no row of split {split!r}; splits there: {_list_known(r.split for r in rows)}.")
+        raise WrongInput(
+            f"The prompts have no row of split {split!r}; splits there: {_list_known(r.split for r in rows)}."
+        )
     chosen = [row for row in chosen if not targets or row.target in targets]
     missing = set(targets) - {row.target for row in chosen}
     if missing:
         known = _list_known(row.target for row in rows)
-        raise WrongInput(f"{path} has no such row with target {', '.join(sorted(missing))}; targets there: {known}.")
+        raise WrongInput(
+            f"The prompts have no such row with target {', '.join(sorted(missing))}; targets there: {known}."
+        )
     return PromptSet(path.parent, tuple(chosen[:limit]))
 
 
 def _read_rows(path: Path) -> list[PromptRow]:
     try:
         if path.stat().st_size > _MOST_FILE_BYTES:
-            raise WrongInput(f"{path} has more than {_MOST_FILE_BYTES >> 20} MiB; split it.")
+            raise WrongInput(f"The prompts have more than {_MOST_FILE_BYTES >> 20} MiB; split the file.")
         lines = path.read_text("utf-8-sig").split("\n")
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8 text"
-        raise WrongInput(f"{path} cannot be read as prompts ({reason}); give a file of JSON lines.") from error
+        raise WrongInput(f"The prompts cannot be read ({reason}); give a file of JSON lines.") from error
     rows: list[PromptRow] = []
     first: dict[tuple[object, ...], int] = {}
     for number, line in enumerate(lines, start=1):
@@ -156,10 +160,10 @@ def _read_rows(path: Path) -> list[PromptRow]:
         try:
             row = parse_prompt_row(line, number)
         except ValueError as error:
-            raise WrongInput(f"{path}, line {number} is no prompt: {error}.") from error
+            raise WrongInput(f"Line {number} of the prompts is none: {error}.") from error
         earlier = first.setdefault((row.image, row.mask, row.box_xyxy, row.target), number)
         if earlier != number:
-            raise WrongInput(f"{path}, line {number} asks the same as line {earlier}; remove one of them.")
+            raise WrongInput(f"Line {number} of the prompts asks the same as line {earlier}; remove one of them.")
         rows.append(row)
     return rows
 

@@ -58,7 +58,7 @@ def check_files(prompts: PromptSet) -> None:
             except (OSError, ValueError):
                 missing = True
             if missing:
-                raise WrongInput(f"Row {row.row}: its {what} {name} is no file; paths start from {prompts.base}.")
+                raise WrongInput(f"Row {row.row}: its {what} is no file; paths start from where the prompts are.")
 
 
 class SegmentJournal:
@@ -183,25 +183,27 @@ def run_segment_rows(
 
 
 def _open(base: Path, row: PromptRow, check: Callable[[Study], None]) -> _Opened:
+    # the handles name the row in whatever is refused of its files
+    study = read_study(base / row.image, study=f"row {row.row}")
+    check(study)
+    truth = None if row.mask is None else _read_truth(base / row.mask, row.row, study.frame)
     try:
-        study = read_study(base / row.image)
-        check(study)
-        truth = None if row.mask is None else _read_truth(base / row.mask, study.frame)
         if row.box_xyxy is not None:
             Box(study.frame, *row.box_xyxy)
-    except (WrongInput, ValueError) as error:
+    except ValueError as error:
         raise WrongInput(f"Row {row.row}: {error}") from error
     return _Opened(row, study, truth)
 
 
-def _read_truth(path: Path, root: Frame) -> Mask:
+def _read_truth(path: Path, row: int, root: Frame) -> Mask:
     """The truth of a picture, read by the worker that reads pictures; no segmenter ever gets it."""
-    study = read_study(path)
+    study = read_study(path, study=f"mask of row {row}")
+    w, h = study.header.size_wh
+    if (w, h) != root.size_wh:
+        raise WrongInput(f"Row {row}: its mask has {w}x{h} pixels, its picture {'x'.join(map(str, root.size_wh))}.")
     values = study.source.read_root()
     if study.header.media_type != "image/png" or values.ndim != 2 or len(np.setdiff1d(values, [0])) > 1:
-        raise WrongInput(f"{path} is no mask; a PNG is needed that is 0 outside the target and one grey inside.")
-    if study.header.size_wh != root.size_wh:
-        raise WrongInput(f"{path} has {study.header.size_wh} pixels, its picture {root.size_wh}; they must be equal.")
+        raise WrongInput(f"Row {row}: its mask is none; a PNG is needed that is 0 outside and one grey inside.")
     return Mask(root, np.asarray(values != 0, dtype=np.bool_)).tight()
 
 
