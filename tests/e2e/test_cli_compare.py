@@ -249,6 +249,21 @@ def test_other_settings_are_refused(
     assert "other settings" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["settings.json", "rows.jsonl"])
+def test_records_that_were_changed_are_refused(
+    prompts: Path, use: Callable[..., tuple[str, ...]], run_here: RunHere, tmp_path: Path, name: str
+) -> None:
+    asked = ("compare-segmenters", prompts, *use(Fake("right"), Fake("blind")), "--out", tmp_path / "out")
+    assert run_here(*asked).returncode == 0
+    (tmp_path / "out" / name).write_bytes(b'{"row": \xff}\n')
+    done = run_here(*asked)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "no comparison of this version" in done.stderr
+    (tmp_path / "out" / name).unlink()
+    (tmp_path / "out" / name).mkdir()
+    assert run_here(*asked).returncode == 74
+
+
 def test_a_folder_that_is_not_ours_is_left_alone(
     prompts: Path, use: Callable[..., tuple[str, ...]], run_here: RunHere
 ) -> None:
@@ -357,8 +372,10 @@ def slow_service() -> Iterator[Service]:
 
 
 def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, slow_service: Service, run_here: RunHere) -> None:
-    pytest.importorskip("skimage")
-    prompts, out = write_prompts(tmp_path, 10), tmp_path / "out"
+    pytest.importorskip("skimage.color")  # loaded now: what follows is a race
+    pytest.importorskip("skimage.filters")
+    count, out = 20, tmp_path / "out"
+    prompts = write_prompts(tmp_path, count)
     asked = ("compare-segmenters", prompts, "--segmenter", "classical", "--segmenter", slow_service.name, "--out", out)
     first = start_cli(*asked)
     wait_for_lines(out / "rows.jsonl", 2)
@@ -368,7 +385,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, slow_service: Service
     first.communicate(timeout=20)
     kept = (out / "rows.jsonl").read_bytes()
     kept = kept[: kept.rindex(b"\n") + 1]
-    assert 2 <= kept.count(b"\n") < 10
+    assert 2 <= kept.count(b"\n") < count
     second = start_cli(*asked)
     wait_for_lines(out / "rows.jsonl", kept.count(b"\n") + 1)
     second.send_signal(signal.SIGINT)
@@ -377,11 +394,11 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path: Path, slow_service: Service
     report = read_report(run_here(*asked, "--json"))
     lines = (out / "rows.jsonl").read_bytes()
     assert lines.startswith(kept)
-    assert [json.loads(line)["row"] for line in lines.splitlines()] == list(range(1, 11))
+    assert [json.loads(line)["row"] for line in lines.splitlines()] == list(range(1, count + 1))
     remote = find(report, slow_service.name, "text")
-    assert (remote["n"], remote["answered"], remote["failures"]) == (10, 10, {})
+    assert (remote["n"], remote["answered"], remote["failures"]) == (count, count, {})
     assert remote["median_s"] > 0.1
-    assert find(report, "classical", "text")["refused"] == {"not_applicable": 10}
+    assert find(report, "classical", "text")["refused"] == {"not_applicable": count}
     assert find(report, slow_service.name, "box")["dice"]["value"] > 0.97
 
 
