@@ -108,7 +108,7 @@ def encode_dicom_slide(
             group.PlanePositionSlideSequence = Items([place])
             groups.append(group)
         facts["PerFrameFunctionalGroupsSequence"] = Items(groups)
-        tiles = [tiles[number] for number in sparse]
+        tiles = [tiles[number % len(tiles)] for number in sparse]
     facts |= elements
     if jpeg:
         streams = []

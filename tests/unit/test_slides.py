@@ -18,6 +18,7 @@ from pydicom import dcmread
 from ophiscope.core.study import Study, StudyKind
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.decode import decode_study
+from ophiscope.media.deid import TEXT_ON_PIXELS
 from ophiscope.media.guard import Limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.resample import resample
@@ -197,6 +198,11 @@ def test_missing_tiles_are_white_and_said(tmp_path: Path) -> None:
     assert "tiles without data are shown white" in study.header.notes
 
 
+def test_a_label_alone_is_flagged(tmp_path: Path) -> None:
+    study = read_study(write(tmp_path, encode_dicom_slide(TISSUE, ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"])))
+    assert TEXT_ON_PIXELS in study.header.notes
+
+
 def test_a_folder_of_levels_is_one_slide(tmp_path: Path) -> None:
     folder = tmp_path / "slide"
     folder.mkdir()
@@ -239,6 +245,11 @@ def _patch(data: bytes, tag: int, value: int, *, kind: str = "I", field: int = 8
     return bytes(changed)
 
 
+def _resize_jpegs(data: bytes) -> bytes:
+    """Every frame header says 65 rows instead of 64."""
+    return data.replace(b"\x08\x00\x40\x00\x40\x03", b"\x08\x00\x41\x00\x40\x03")
+
+
 PLAIN = encode_slide(PYRAMID)
 APERIO = encode_slide([TISSUE], description="Aperio x")
 LIES: dict[str, tuple[bytes, MediaCode]] = {
@@ -257,6 +268,16 @@ LIES: dict[str, tuple[bytes, MediaCode]] = {
     "frames that are no tiles": (encode_dicom_slide(TISSUE, TotalPixelMatrixRows=900), MediaCode.UNSUPPORTED),
     "matrix of 2^31": (encode_dicom_slide(TISSUE, TotalPixelMatrixColumns=2**31), MediaCode.TOO_LONG_SIDE),
     "no matrix": (encode_dicom_slide(TISSUE, TotalPixelMatrixColumns=None), MediaCode.CORRUPT),
+    "palette": (_patch(PLAIN, 262, 3, kind="H"), MediaCode.UNSUPPORTED),
+    "jpeg cut in its scan": (
+        encode_slide([TISSUE], compression="jpeg", description="Aperio x").replace(b"\xff\xd9", b"\1\1"),
+        MediaCode.CORRUPT,
+    ),
+    "jpeg of another size": (
+        _resize_jpegs(encode_slide([TISSUE], compression="jpeg", description="Aperio x")),
+        MediaCode.CORRUPT,
+    ),
+    "a position outside": (encode_dicom_slide(TISSUE, sparse=[500]), MediaCode.CORRUPT),
     "tiles cut off": (encode_dicom_slide(TISSUE)[:-5000], MediaCode.CORRUPT),
 }
 

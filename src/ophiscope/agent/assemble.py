@@ -2,7 +2,7 @@
 
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,6 +18,7 @@ from ophiscope.agent.values import clean_text
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, FinishReason, ModelCard, Reply
 from ophiscope.core.framing import ViewPolicy
+from ophiscope.core.study import Study
 from ophiscope.core.trace import Manifest, ReplyEvent
 from ophiscope.errors import CheckFailed, WrongInput
 from ophiscope.ledger.read import read_trace
@@ -40,6 +41,8 @@ __all__ = [
     "build_setup",
     "check_egress",
     "check_recording",
+    "check_sending",
+    "find_segmenter_host",
     "parse_card",
     "parse_recorded_replies",
 ]
@@ -182,7 +185,7 @@ def build_setup(
         temperature=options.temperature,
         # a recording sends nothing, whatever server it was made with
         egress_host=None if isinstance(model, ReplayModel) else _find_egress_host(card),
-        segmenter_host=_find_segmenter_host(segmenter),
+        segmenter_host=find_segmenter_host(segmenter),
         spell=getattr(model, "spell", None),
     )
 
@@ -193,7 +196,8 @@ def _find_egress_host(card: ModelCard) -> str | None:
     return parse_server_name(card.name).egress_host
 
 
-def _find_segmenter_host(segmenter: Segmenter | None) -> str | None:
+def find_segmenter_host(segmenter: Segmenter | None) -> str | None:
+    """The host that a segmenter sends pictures to, where that is not this machine."""
     if segmenter is None or not segmenter.name.startswith(SCHEME):
         return None
     return parse_segmenter_name(segmenter.name).egress_host
@@ -205,9 +209,23 @@ def check_egress(case: Case, setup: Setup, *, allowed: bool) -> None:
     Raises:
         WrongInput: If it is not allowed.
     """
-    dicom = [study.header.study for study in case.studies if study.header.media_type == "application/dicom"]
-    marked = any(TEXT_ON_PIXELS in study.header.notes for study in case.studies)
-    for who, host in (("model", setup.egress_host), ("segmenter", setup.segmenter_host)):
+    check_sending(case.studies, {"model": setup.egress_host, "segmenter": setup.segmenter_host}, allowed=allowed)
+
+
+def check_sending(studies: Sequence[Study], hosts: Mapping[str, str | None], *, allowed: bool) -> None:
+    """:func:`check_egress` for pictures that no episode is about.
+
+    Args:
+        studies: What would be sent.
+        hosts: To which other machine, by who it is (a model, a segmenter); None is this machine.
+        allowed: Whether that is allowed.
+
+    Raises:
+        WrongInput: If it is not allowed.
+    """
+    dicom = [study.header.study for study in studies if study.header.media_type == "application/dicom"]
+    marked = any(TEXT_ON_PIXELS in study.header.notes for study in studies)
+    for who, host in hosts.items():
         if host is not None and dicom and not allowed:
             text = f" ({TEXT_ON_PIXELS})" if marked else ""
             raise WrongInput(

@@ -129,6 +129,50 @@ def ask(
     raise typer.Exit(run_ask(arguments))
 
 
+@app.command("compare-segmenters")
+def compare_segmenters(
+    prompts: Annotated[
+        Path, typer.Argument(metavar="PROMPTS", help="Rows of image, box_xyxy or target, mask (.jsonl); or one image.")
+    ],
+    segmenter: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="As for ask; repeat, two or more."),
+    ] = None,
+    box: Annotated[str | None, typer.Option(metavar="X0,Y0,X1,Y1", help="Of one image: where, in its pixels.")] = None,
+    target: Annotated[
+        list[str] | None, typer.Option(metavar="TEXT", help="Of one image: what; of rows: only these targets.")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option(metavar="MASK.png", help="Of one image: its true mask.")] = None,
+    split: Annotated[str | None, typer.Option(metavar="NAME", help="Only rows of this split.")] = None,
+    limit: Annotated[int | None, typer.Option(metavar="N", help="The first N rows.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep a record of each row there; the same command goes on.")
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Make any network connection an error.")] = False,
+    allow_egress: Annotated[
+        bool, typer.Option("--allow-egress", help="Allow pictures made from DICOM to be sent to another machine.")
+    ] = False,
+    json_: _Json = False,
+) -> None:
+    """Run several segmenters on the same prompts: Dice, time and disagreement."""
+    from ophiscope.apps.compare_command import CompareArguments, run_compare
+
+    arguments = CompareArguments(
+        prompts=prompts,
+        segmenters=tuple(segmenter or ()),
+        box=box,
+        targets=tuple(target or ()),
+        truth=truth,
+        split=split,
+        limit=limit,
+        out=out,
+        offline=offline,
+        allow_egress=allow_egress,
+        json=json_,
+    )
+    raise typer.Exit(run_compare(arguments))
+
+
 @app.command()
 def inspect(
     media: Annotated[str, typer.Argument(metavar="MEDIA", help="A file, or a folder of DICOM files.")],

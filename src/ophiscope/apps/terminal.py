@@ -4,12 +4,12 @@ import json
 import os
 import sys
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ophiscope.errors import DiskFailed
 
-__all__ = ["DISCLAIMER", "print_error", "print_json", "print_lines", "render_plain", "replace_unsafe"]
+__all__ = ["DISCLAIMER", "print_error", "print_json", "print_lines", "print_table", "render_plain", "replace_unsafe"]
 
 DISCLAIMER = "Research use only; not for diagnosis."
 _UNSAFE = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -33,6 +33,14 @@ def print_lines(*lines: str) -> None:
     for line in lines:
         indent = line[: len(line) - len(line.lstrip(" "))]
         _write(sys.stdout, indent + render_plain(line))
+
+
+def print_table(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows of as many cells each to stdout, columns aligned; every cell is made plain."""
+    plain = [[render_plain(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*plain, strict=True)]
+    for row in plain:
+        _write(sys.stdout, "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def print_error(message: str) -> None:

@@ -25,6 +25,7 @@ __all__ = [
     "create_file",
     "flush_to_disk",
     "guard",
+    "hold_folder",
     "list_names",
     "make_folder",
     "open_file",
@@ -67,24 +68,48 @@ def claim_folder(folder: Path) -> int:
         WrongInput: If it is not a folder or holds something.
         DiskFailed: If it cannot be made or opened.
     """
+    handle = hold_folder(folder, "trace folder")
     try:
-        with guard(f"open the trace folder {folder}"):
-            os.makedirs(folder, exist_ok=True)
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except DiskFailed as failure:
-        if isinstance(failure.__cause__, FileExistsError | NotADirectoryError):
-            raise WrongInput(f"The trace folder {folder} is a file; give a new or empty folder.") from failure
-        raise
-    try:
-        with guard(f"lock the trace folder {folder}"):
-            _lock(handle, folder, fcntl.LOCK_EX)
-            names = sorted(os.listdir(handle))
+        with guard(f"read the trace folder {folder}"):
+            names = list_names(handle)
     except BaseException:
         os.close(handle)
         raise
     if names:
         os.close(handle)
         raise WrongInput(f"The trace folder {folder} is not empty (it holds {names[0]}); give a new or empty folder.")
+    return handle
+
+
+def hold_folder(folder: Path, what: str) -> int:
+    """Make ``folder`` where it is missing, and lock it for this process, whatever it holds.
+
+    Args:
+        folder: Which.
+        what: What it is, as a message calls it: ``trace folder``.
+
+    Returns:
+        The folder's handle; closing it gives the lock back.
+
+    Raises:
+        FolderInUse: If another process holds the folder.
+        WrongInput: If it is not a folder.
+        DiskFailed: If it cannot be made or opened.
+    """
+    try:
+        with guard(f"open the {what} {folder}"):
+            os.makedirs(folder, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except DiskFailed as failure:
+        if isinstance(failure.__cause__, FileExistsError | NotADirectoryError):
+            raise WrongInput(f"The {what} {folder} is a file; give a new or empty folder.") from failure
+        raise
+    try:
+        with guard(f"lock the {what} {folder}"):
+            _lock(handle, folder, fcntl.LOCK_EX)
+    except BaseException:
+        os.close(handle)
+        raise
     return handle
 
 

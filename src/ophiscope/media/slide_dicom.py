@@ -55,6 +55,7 @@ class DicomLevel:
         if layout.coded is not None:
             self._fragments = list_fragments(found.media.file, layout.pixel_offset, found.media.size_bytes, limits)
         self._frames = self._map_tiles()
+        self.shows_text = any(kind in _BESIDE for kind in dataset.get("ImageType") or ())
         spacing = find_spacing(find_places(dataset, 0), [])
         self.spacing_mm = (spacing.x, spacing.y) if spacing is not None and spacing.in_mm else None
 
@@ -81,6 +82,8 @@ class DicomLevel:
             y = find_number(places, "RowPositionInTotalImagePixelMatrix")
             if x is None or y is None or (x - 1) % self.grid.tile_wh[0] or (y - 1) % self.grid.tile_wh[1]:
                 raise MediaRejected(MediaCode.UNSUPPORTED, "a slide whose tiles do not lie side by side")
+            if not (0 < x <= self.grid.size_wh[0] and 0 < y <= self.grid.size_wh[1]):
+                raise corrupt("a tile of the slide lies outside of it")
             frames.setdefault((int(x - 1) // self.grid.tile_wh[0], int(y - 1) // self.grid.tile_wh[1]), index)
         if not frames:
             raise corrupt("the slide does not say where its tiles lie")
@@ -108,10 +111,9 @@ def open_dicom_levels(files: tuple[OpenedMedia, ...], limits: Limits) -> list[Di
     levels = []
     for media in files:
         with open_dicom(media, limits) as found:
-            kinds = found.dataset.get("ImageType") or ()
-            if len(files) > 1 and any(kind in _BESIDE for kind in kinds):
-                continue
-            levels.append(DicomLevel(found, limits))
+            level = DicomLevel(found, limits)
+            if len(files) == 1 or not level.shows_text:
+                levels.append(level)
     if not levels:
         raise MediaRejected(MediaCode.UNSUPPORTED, "these files hold only labels and overviews of a slide")
     levels.sort(key=lambda level: -level.grid.size_wh[0])

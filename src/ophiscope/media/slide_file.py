@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ophiscope.core.axis import Place
 from ophiscope.core.study import Study, StudyHeader
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.deid import TEXT_ON_PIXELS
 from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia, open_media
 from ophiscope.media.reader import ReadRequest, refuse_selection
 from ophiscope.media.slide import (
@@ -76,6 +77,8 @@ class SlideFile:
         self.modality: str | None = "SM"
         if any(level.has_gaps for level in levels):
             self.notes += (_MISSING,)
+        if any(level.shows_text for level in levels):
+            self.notes += (TEXT_ON_PIXELS,)
 
     def _open_tiff(self, limits: Limits) -> None:
         found = find_slide_levels(self.media[0], limits) if self.media[0].format is MediaFormat.TIFF else None

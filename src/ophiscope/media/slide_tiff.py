@@ -27,12 +27,13 @@ from ophiscope.media.tiles import TileGrid, check_levels
 __all__ = ["TiffLevel", "find_slide_levels", "find_slide_spacing"]
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION = 256, 257, 258, 259, 262, 270
-_SAMPLES, _X_RESOLUTION, _Y_RESOLUTION, _PLANAR, _UNIT, _PREDICTOR = 277, 282, 283, 284, 296, 317
+_ORIENTATION, _SAMPLES, _X_RESOLUTION, _Y_RESOLUTION, _PLANAR, _UNIT, _PREDICTOR = 274, 277, 282, 283, 284, 296, 317
 _TILE_WIDTH, _TILE_HEIGHT, _OFFSETS, _COUNTS, _SUB_PAGES, _TABLES = 322, 323, 324, 325, 330, 347
 _SUBSAMPLING, _REFERENCE = 530, 532
 _JPEG, _APERIO_YCC, _WAVELETS = 7, 33003, (33003, 33005, 34712)
 _LIBTIFF = (1, 5, 7, 8, 32773, 32946)
 _YCC = 6
+_PHOTOMETRICS = (0, 1, 2, _YCC)
 _TILE_FIELDS = frozenset((_OFFSETS, _COUNTS))
 _DESCRIPTION_BYTES = 1 << 16
 _MOST_TABLE_BYTES = 1 << 16
@@ -66,6 +67,12 @@ class TiffLevel:
             raise MediaRejected(
                 MediaCode.UNSUPPORTED,
                 f"a slide with {self._samples} samples of {bits} bits; accepted are 1 or 3 of 8, interleaved",
+            )
+        if self._photometric not in _PHOTOMETRICS or self._predictor not in (1, 2) or number(_ORIENTATION, 1) != 1:
+            raise MediaRejected(
+                MediaCode.UNSUPPORTED,
+                f"a slide of photometric kind {self._photometric}, predictor {self._predictor}, orientation "
+                f"{number(_ORIENTATION, 1)}; accepted are grey, RGB and YCbCr, predictors 1 and 2, upright",
             )
         if self._compression not in (*_LIBTIFF, *_WAVELETS):
             raise MediaRejected(
@@ -124,6 +131,8 @@ class TiffLevel:
             found = read_jpeg_2000_size(data) if wavelets else read_jpeg_size(data)
             if found is None or found != (w, h, self._samples):
                 raise MediaRejected(MediaCode.CORRUPT, "a tile of the slide is no codestream of its size")
+            if not data.rstrip(b"\0").endswith(b"\xff\xd9"):  # a decoder would fill the rest with grey
+                raise MediaRejected(MediaCode.CORRUPT, "a tile of the slide is cut off")
         if wavelets:
             with Image.open(io.BytesIO(data), formats=("JPEG2000",)) as image:
                 array = np.asarray(image.convert("RGB"))

@@ -7,15 +7,26 @@ from pydantic import BaseModel
 from ophiscope.core.evidence import EvidenceKind, Finding, Segmented
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import Box
+from ophiscope.core.study import Study
 from ophiscope.media.render import render_picture
 from ophiscope.tools.arguments import Arguments, BoxNumbers, ViewHandle
 from ophiscope.tools.draw import draw_contour
 from ophiscope.tools.refs import find_study, find_view
 from ophiscope.tools.segmenters.segmenter import Segmenter, Sight
-from ophiscope.tools.segmenting import compute_mask, compute_working_frame, describe_mask, find_segmenter, predict
+from ophiscope.tools.segmenting import (
+    AT_FIRST,
+    Segmentation,
+    Shown,
+    compute_working_frame,
+    describe_mask,
+    find_segmenter,
+    segment,
+)
 from ophiscope.tools.tool import Fact, Look, Observation
 
-__all__ = ["SegmentBox", "SegmentBoxArguments"]
+__all__ = ["SURROUND", "SegmentBox", "SegmentBoxArguments", "outline_box"]
+
+SURROUND = 2.5
 
 
 class SegmentBoxArguments(Arguments):
@@ -31,7 +42,7 @@ class SegmentBoxArguments(Arguments):
 class SegmentBox:
     """Outline the object in a box; the segmenter sees the box with its surroundings, at its own best size."""
 
-    surround: float = 2.5
+    surround: float = SURROUND
     """Side of the square that the segmenter sees, in longer sides of the box."""
     name: str = "segment_box"
     summary: str = "Outline the object in a box: a mask, its score and share of the area, and a view with the contour."
@@ -44,10 +55,8 @@ class SegmentBox:
         called, study = view.picture, find_study(look, view)
         x0, y0, x1, y1 = arguments.box
         box = Box(called.frame, x0, y0, x1, y1)
-        frame = self._choose_frame(study.frame, box, segmenter.sight)
-        picture = render_picture(study, frame, window=called.window, place=called.place)
-        said = predict(segmenter, picture, box.to(frame), None)
-        mask = compute_mask(said.probability_H_W, frame)
+        shown = Shown(called.window, called.place)
+        said, mask = outline_box(segmenter, study, box, shown=shown, surround=self.surround)
         described = describe_mask(mask, called.frame, study.frame)
         facts: dict[str, Fact] = {**described.facts, "score": round(said.score, 2), **label_segmenter(segmenter)}
         finding = Finding(
@@ -66,13 +75,34 @@ class SegmentBox:
         clean = render_picture(study, called.frame, window=called.window, place=called.place)
         return Observation(facts, (draw_contour(clean, mask),), finding, described.notes)
 
-    def _choose_frame(self, root: Frame, box: Box, sight: Sight) -> Frame:
-        if not sight.around_box:
-            return compute_working_frame(root, box.frame.root_box_xyxy, sight)
-        x0, y0, x1, y1 = box.root_xyxy
-        half = max(x1 - x0, y1 - y0) * self.surround / 2
-        middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
-        return compute_working_frame(root, (middle_x - half, middle_y - half, middle_x + half, middle_y + half), sight)
+
+def outline_box(
+    segmenter: Segmenter, study: Study, box: Box, *, shown: Shown = AT_FIRST, surround: float = SURROUND
+) -> Segmentation:
+    """What a segmenter outlines in a box, as :class:`SegmentBox` asks it: the mask lies in the root.
+
+    Args:
+        segmenter: Who is asked.
+        study: Where the pixels come from.
+        box: In the frame of the view that it is given in.
+        shown: Window and place of that view.
+        surround: Side of the square that the segmenter sees, in longer sides of the box.
+
+    Raises:
+        ToolError: If the segmenter takes no boxes, or failed.
+        ValueError: If its answer is of another size or outside 0..1.
+    """
+    frame = _choose_frame(study.frame, box, segmenter.sight, surround)
+    return segment(segmenter, study, frame, box=box, target=None, shown=shown)
+
+
+def _choose_frame(root: Frame, box: Box, sight: Sight, surround: float) -> Frame:
+    if not sight.around_box:
+        return compute_working_frame(root, box.frame.root_box_xyxy, sight)
+    x0, y0, x1, y1 = box.root_xyxy
+    half = max(x1 - x0, y1 - y0) * surround / 2
+    middle_x, middle_y = (x0 + x1) / 2, (y0 + y1) / 2
+    return compute_working_frame(root, (middle_x - half, middle_y - half, middle_x + half, middle_y + half), sight)
 
 
 def label_segmenter(segmenter: Segmenter) -> dict[str, Fact]:

@@ -1,12 +1,14 @@
 """segment_text: find a named target in a view and outline it, or say that it is absent."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, Field, StrictStr
 
 from ophiscope.core.evidence import EvidenceKind, Finding, Segmented
+from ophiscope.core.frame import Frame
 from ophiscope.core.region import Mask
+from ophiscope.core.study import Study
 from ophiscope.errors import ToolCode, ToolError
 from ophiscope.media.render import render_picture
 from ophiscope.tools.arguments import Arguments, ViewHandle, render_value
@@ -16,16 +18,17 @@ from ophiscope.tools.segment_box import label_segmenter
 from ophiscope.tools.segmenters.segmenter import Prediction, Segmenter
 from ophiscope.tools.segmenters.vocabulary import resolve_target
 from ophiscope.tools.segmenting import (
+    AT_FIRST,
     THRESHOLD,
-    compute_mask,
+    Shown,
     compute_working_frame,
     describe_mask,
     find_segmenter,
-    predict,
+    segment,
 )
 from ophiscope.tools.tool import Fact, Look, Observation
 
-__all__ = ["SegmentText", "SegmentTextArguments"]
+__all__ = ["Searched", "SegmentText", "SegmentTextArguments", "search_target"]
 
 
 class SegmentTextArguments(Arguments):
@@ -50,13 +53,8 @@ class SegmentText:
         segmenter = find_segmenter(look)
         view = find_view(look, arguments.view)
         called, study = view.picture, find_study(look, view)
-        target = _understand(arguments.target, segmenter)
-        frame = compute_working_frame(study.frame, called.frame.root_box_xyxy, segmenter.sight)
-        picture = render_picture(study, frame, window=called.window, place=called.place)
-        said = predict(segmenter, picture, None, target)
-        mask = compute_mask(said.probability_H_W, frame)
-        present = _is_present(said, mask)
-        found = mask if present and mask.box is not None else None
+        shown = Shown(called.window, called.place)
+        target, said, present, found = search_target(segmenter, study, called.frame, arguments.target, shown=shown)
         finding = Finding(
             EvidenceKind.REGION,
             called.study,
@@ -93,6 +91,38 @@ class SegmentText:
         clean = render_picture(study, called.frame, window=called.window, place=called.place)
         notes = (*understood, *described.notes)
         return Observation({**facts, **described.facts}, (draw_contour(clean, found),), finding, notes)
+
+
+class Searched(NamedTuple):
+    """What came of a search."""
+
+    target: str
+    """As the segmenter knows it."""
+    said: Prediction
+    present: bool
+    found: Mask | None
+    """In the root; None where the target is absent or was not outlined."""
+
+
+def search_target(segmenter: Segmenter, study: Study, view: Frame, asked: str, *, shown: Shown = AT_FIRST) -> Searched:
+    """What a segmenter finds under a name in a view, as :class:`SegmentText` asks it.
+
+    Args:
+        segmenter: Who is asked.
+        study: Where the pixels come from.
+        view: Frame of the view that is searched.
+        asked: The name, in one or a few words.
+        shown: Window and place of that view.
+
+    Raises:
+        ToolError: ``UNKNOWN_TARGET`` where its vocabulary has no such name, ``NOT_APPLICABLE`` where it takes none.
+        ValueError: If its answer is of another size or outside 0..1.
+    """
+    target = _understand(asked, segmenter)
+    frame = compute_working_frame(study.frame, view.root_box_xyxy, segmenter.sight)
+    said, mask = segment(segmenter, study, frame, box=None, target=target, shown=shown)
+    present = _is_present(said, mask)
+    return Searched(target, said, present, mask if present and mask.box is not None else None)
 
 
 def _understand(asked: str, segmenter: Segmenter) -> str:

@@ -11,23 +11,31 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ophiscope.core.axis import Place
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import Box, Mask, clip_box
+from ophiscope.core.study import Study
 from ophiscope.core.view import Picture
+from ophiscope.core.window import Window
 from ophiscope.errors import ToolCode, ToolError
+from ophiscope.media.render import render_picture
 from ophiscope.media.resample import resample
 from ophiscope.tools.segmenters.segmenter import Prediction, Segmenter, Sight
 from ophiscope.tools.tool import Fact, Look
 
 __all__ = [
+    "AT_FIRST",
     "SEGMENTING",
     "THRESHOLD",
+    "Segmentation",
+    "Shown",
     "compute_area_share",
     "compute_mask",
     "compute_working_frame",
     "describe_mask",
     "find_segmenter",
     "predict",
+    "segment",
 ]
 
 THRESHOLD = 0.5
@@ -76,6 +84,38 @@ def predict(segmenter: Segmenter, picture: Picture, box: Box | None, target: str
     if not all(-1e-4 <= number <= 1 + 1e-4 for number in numbers):
         raise ValueError(f"{segmenter.name} gave probabilities, a score or a presence outside 0..1: {numbers}.")
     return said
+
+
+class Shown(NamedTuple):
+    """How a view shows its study, beside where."""
+
+    window: Window | None = None
+    place: Place | None = None
+
+
+AT_FIRST = Shown()
+"""As a study is shown when it is opened."""
+
+
+class Segmentation(NamedTuple):
+    """What a segmenter said, and the mask in the root that comes of it (empty where nothing was outlined)."""
+
+    said: Prediction
+    mask: Mask
+
+
+def segment(
+    segmenter: Segmenter, study: Study, frame: Frame, *, box: Box | None, target: str | None, shown: Shown
+) -> Segmentation:
+    """Show ``frame`` of a study to a segmenter, ask for what ``box`` or ``target`` names, and cut the mask.
+
+    Raises:
+        ToolError: If the segmenter does not serve the prompt, or failed.
+        ValueError: As :func:`predict`.
+    """
+    picture = render_picture(study, frame, window=shown.window, place=shown.place)
+    said = predict(segmenter, picture, None if box is None else box.to(frame), target)
+    return Segmentation(said, compute_mask(said.probability_H_W, frame))
 
 
 def compute_mask(probability_H_W: NDArray[np.float32], frame: Frame) -> Mask:
