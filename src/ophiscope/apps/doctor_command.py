@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+from PIL import features
+
 from ophiscope import __version__
 from ophiscope.agent.ask import find_state_folder
 from ophiscope.agent.assemble import build_model, build_segmenter
@@ -14,12 +16,12 @@ from ophiscope.agent.probe import ProbeReport, probe_coords
 from ophiscope.apps.terminal import print_json, print_lines
 from ophiscope.errors import OphiscopeError, WrongInput
 from ophiscope.media.dicom_codecs import list_decoders
-from ophiscope.media.guard import LIMITS_VARIABLE, read_limits
+from ophiscope.media.guard import ACCEPTED, LIMITS_VARIABLE, read_limits
 from ophiscope.net.address import MODEL_SERVER, SEGMENTER_SERVER
 
 __all__ = ["run_doctor"]
 
-_CORE = ("numpy", "pillow", "pydicom", "pydantic", "typer", "httpx2", "jinja2", "rfc8785")
+_CORE = ("numpy", "pillow", "pydicom", "nibabel", "pydantic", "typer", "httpx2", "jinja2", "rfc8785")
 _LOCAL = ("torch", "transformers", "tokenizers", "safetensors", "scikit-image")
 _IMPORT_NAMES = {"pillow": "PIL", "scikit-image": "skimage"}
 
@@ -60,8 +62,9 @@ def _check_all() -> Iterator[_Check]:
     for name in _LOCAL:
         yield _check_library(name, needed=False, fix="pip install 'ophiscope[local]' (for nano, hf: and nano-seg)")
     for name, there in list_decoders().items():
-        found = "its decoder is there" if there else "its decoder is not installed"
-        yield _Check(f"DICOM {name}", there, False, found, "" if there else "pip install 'ophiscope[dicom]'")
+        yield _Check(f"DICOM {name}", there, False, _say(there), "" if there else "pip install 'ophiscope[dicom]'")
+    yield from _check_formats()
+    yield from _check_segmenters()
     if find_spec("torch") is not None:
         yield _check_built("model nano", lambda: build_model("nano"))
         yield _check_built("segmenter nano-seg", lambda: build_segmenter("nano-seg"))
@@ -69,6 +72,31 @@ def _check_all() -> Iterator[_Check]:
     for peer in (MODEL_SERVER, SEGMENTER_SERVER):
         key = "set" if os.environ.get(peer.key) else "not set (only servers that ask for one need it)"
         yield _Check(peer.key, True, False, key)
+
+
+def _check_formats() -> Iterator[_Check]:
+    yield _Check("files", True, True, f"{ACCEPTED}; folders of DICOM files; whole slides (SVS, tiled TIFF, DICOM)")
+    nrrd = find_spec("nrrd") is not None
+    yield _Check("NRRD volumes", nrrd, False, _say(nrrd), "" if nrrd else "pip install 'ophiscope[volume]'")
+    for name, feature in (("compressed TIFF and slides", "libtiff"), ("JPEG 2000 in slides", "jpg_2000")):
+        there = bool(features.check(feature))
+        yield _Check(name, there, False, _say(there), "" if there else "install a Pillow that was built with it")
+
+
+def _check_segmenters() -> Iterator[_Check]:
+    for name, module, how in (
+        ("segmenter classical", "skimage", "named classical"),
+        ("segmenter sam2", "transformers", "named sam2:DIR_OR_HUB_ID, a SAM 2 checkpoint"),
+    ):
+        there = find_spec(module) is not None
+        yield _Check(
+            name, there, False, how if there else _say(there), "" if there else "pip install 'ophiscope[local]'"
+        )
+    yield _Check("segmenter remote", True, False, "named remote:URL, any service of docs/segmenter-http.md")
+
+
+def _say(there: bool) -> str:
+    return "its decoder is there" if there else "not installed"
 
 
 def _check_library(name: str, *, needed: bool, fix: str) -> _Check:
