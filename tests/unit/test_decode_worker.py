@@ -195,3 +195,20 @@ def test_an_interrupted_answer_is_not_read_as_the_next(picture: Path, monkeypatc
         worker.decode(picture, ReadRequest())
     assert not worker.usable
     assert threading.active_count() < 10
+
+
+def test_a_successor_is_started_once_before_a_worker_is_used_up(picture: Path) -> None:
+    workers._stop_all()
+    with borrow_worker() as worker:
+        worker.jobs_left = 11
+    for _ in range(3):
+        with borrow_worker():
+            pass  # who borrows without a job changes nothing
+    assert len(workers._idle) == 1
+    pids = set()
+    for _ in range(14):
+        read_study(picture)
+        assert len(workers._idle) <= 2
+        pids |= {one.pid for one in workers._idle}
+    assert worker.pid in pids
+    assert len(pids) == 2

@@ -185,9 +185,9 @@ def borrow_worker() -> Iterator[DecodeWorker]:
     finally:
         if worker.usable:
             with _lock:
+                if worker.jobs_left <= _WARMED_AHEAD and not _idle:
+                    _idle.append(DecodeWorker())  # its start is over when this one is replaced
                 _idle.append(worker)
-                if worker.jobs_left == _WARMED_AHEAD:
-                    _idle.insert(0, DecodeWorker())  # its start is over when this one is replaced
         else:
             worker.stop()
 
