@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from pydicom._dicom_dict import DicomDictionary
 from pydicom.datadict import dictionary_VR, keyword_for_tag, tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
@@ -164,3 +165,22 @@ def test_pydicom_is_silent_inside_and_itself_again_outside(caplog: pytest.LogCap
     assert (logger.handlers, logger.propagate) == before
     assert caught == []
     assert caplog.text == ""
+
+
+def test_a_file_with_every_element_of_the_standard_gives_nothing_away(tmp_path: Path) -> None:
+    """PS3.6 as pydicom knows it; so every attribute of the profiles of PS3.15 Annex E is among them."""
+    values = {"UI": "1.2.77.1", "DA": "19771231", "AS": "CANA", "DT": "19771231", "TM": "19771231"}
+    texts = ("AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT", *values)
+    planted: dict[str, Any] = {}
+    for tag, (vr, *_, keyword) in DicomDictionary.items():
+        kept_for_reading = tag in COPIED_TAGS or tag >> 16 in (0x0000, 0x0002, 0x0004, 0x7FE0) or tag & 0xFFFF == 0
+        if keyword and vr in texts and not kept_for_reading and tag < 0x7FE0_0000:
+            planted[keyword] = values.get(vr, "CANARY")
+    assert len(planted) > 1700
+    assert set(IDENTIFYING) - set(planted) <= {"WindowCenterWidthExplanation", *(kw for kw in LEAVING.values())}
+    path = tmp_path / "one"
+    path.write_bytes(encode_dicom(GREY, **planted))
+    assert len(CANARY.findall(path.read_bytes())) > 1700
+    study = read_study(path)
+    assert_clean(study.header.model_dump_json(), repr(study))
+    assert not CANARY.search(encode_root_png(study))
