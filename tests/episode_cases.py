@@ -40,6 +40,7 @@ class BrightSegmenter:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         probability = (picture_H_W_3[:, :, 0] > 128).astype(np.float32)
         if box_xyxy is not None:

@@ -52,6 +52,7 @@ class EllipseSegmenter:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         h, w = picture_H_W_3.shape[:2]
         x0, y0, x1, y1 = box_xyxy or (0.0, 0.0, float(w), float(h))

@@ -54,6 +54,7 @@ class Bright:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         return Prediction(picture_H_W_3[:, :, 0].astype(np.float32) / 255.0, 0.7, 0.9)
 

@@ -51,6 +51,7 @@ class Fake:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         self.seen.append((picture_H_W_3, box_xyxy, target))
         if self.fails is not None:

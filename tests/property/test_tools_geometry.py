@@ -44,6 +44,7 @@ class Boxed:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         assert box_xyxy is not None
         height, width = picture_H_W_3.shape[:2]

@@ -67,6 +67,7 @@ class Bright:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         probability = picture_H_W_3[:, :, 2].astype(np.float32) / 255.0
         present = float(probability.max() > 0.5 and target != "liver")

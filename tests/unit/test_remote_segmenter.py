@@ -19,12 +19,14 @@ from ophiscope.core.case import Case
 from ophiscope.core.study import Study
 from ophiscope.core.trace import EgressEvent, RefusalEvent, StopReason
 from ophiscope.errors import ModelFailed, ToolCode, ToolError, WrongInput
+from ophiscope.media.sources import build_array_study
 from ophiscope.models.scripted import ScriptedModel
 from ophiscope.net.transport import LinkLimits
 from ophiscope.tools.segmenters.remote import Remote
 from ophiscope.tools.segmenters.remote_address import parse_segmenter_name
 from ophiscope.tools.segmenters.remote_wire import clean_words
 from ophiscope.tools.segmenters.segmenter import Prediction
+from ophiscope.tools.segmenting import AT_FIRST, segment
 from segmenter_chaos import LASTING, PASSING, SERVED, SLOW, WEIGHTS, ChaosServer, Fault
 
 KEY = "sk-0123456789abcdef"
@@ -44,6 +46,13 @@ def ask(remote: Remote, box: tuple[float, float, float, float] | None = BOX, tar
     return remote.predict(PICTURE, box_xyxy=box, target=target)
 
 
+def test_a_server_is_told_the_modality_of_the_study() -> None:
+    study = build_array_study(PICTURE[:, :, 0], modality="CT")
+    with ChaosServer() as chaos:
+        segment(build_remote(chaos), study, study.frame, box=None, target="the squares", shown=AT_FIRST)
+        assert [body["modality"] for body in chaos.bodies] == ["CT"]
+
+
 def test_a_good_server_gives_its_mask_score_presence_and_weights() -> None:
     with ChaosServer(api_key=KEY) as chaos:
         remote = build_remote(chaos, api_key=KEY)
@@ -57,6 +66,7 @@ def test_a_good_server_gives_its_mask_score_presence_and_weights() -> None:
         [{"box": [10.0, 4.0, 60.0, 30.0], "target": None}],
         [{"box": None, "target": "square"}],
     ]
+    assert not any("modality" in body for body in chaos.bodies)  # nothing was known of it
     assert KEY not in repr(remote) + repr(remote._link) + repr(chaos.bodies)
 
 

@@ -67,7 +67,9 @@ class BrokenSegmenter:
     targets: tuple[str, ...] | None = None
     sight: Sight = NEAR
 
-    def predict(self, picture_H_W_3: np.ndarray, *, box_xyxy: object, target: object) -> Prediction:
+    def predict(
+        self, picture_H_W_3: np.ndarray, *, box_xyxy: object, target: object, modality: object = None
+    ) -> Prediction:
         raise RuntimeError("a defect")
 
 

@@ -67,14 +67,16 @@ def compute_working_frame(root: Frame, region_root_xyxy: tuple[float, float, flo
     return root.window((x0, y0, x1, y1), size)
 
 
-def predict(segmenter: Segmenter, picture: Picture, box: Box | None, target: str | None) -> Prediction:
+def predict(
+    segmenter: Segmenter, picture: Picture, box: Box | None, target: str | None, *, modality: str | None = None
+) -> Prediction:
     """Ask the segmenter, and believe nothing about the form of what it says.
 
     Raises:
         ValueError: If the prediction is not of the picture's size, or not within 0..1.
     """
     box_xyxy = None if box is None else box.xyxy
-    said = segmenter.predict(picture.pixels_H_W_3, box_xyxy=box_xyxy, target=target)
+    said = segmenter.predict(picture.pixels_H_W_3, box_xyxy=box_xyxy, target=target, modality=modality)
     if said.probability_H_W.shape != picture.pixels_H_W_3.shape[:2]:
         raise ValueError(
             f"{segmenter.name} gave probabilities {said.probability_H_W.shape} for a picture "
@@ -114,7 +116,8 @@ def segment(
         ValueError: As :func:`predict`.
     """
     picture = render_picture(study, frame, window=shown.window, place=shown.place)
-    said = predict(segmenter, picture, None if box is None else box.to(frame), target)
+    placed = None if box is None else box.to(frame)
+    said = predict(segmenter, picture, placed, target, modality=study.header.modality)
     return Segmentation(said, compute_mask(said.probability_H_W, frame))
 
 

@@ -43,6 +43,7 @@ class Classical:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         """See :meth:`ophiscope.tools.segmenters.segmenter.Segmenter.predict`.
 

@@ -43,6 +43,7 @@ class Nano:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         """See :meth:`ophiscope.tools.segmenters.segmenter.Segmenter.predict`."""
         known = None if target is None else resolve_target(target, self._network.targets)

@@ -115,6 +115,7 @@ class NanoSeg:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         """Segment what the prompt means.
 

@@ -118,6 +118,7 @@ class Remote:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         """See :meth:`ophiscope.tools.segmenters.segmenter.Segmenter.predict`.
 
@@ -126,7 +127,7 @@ class Remote:
         """
         known = self._check_prompt(box_xyxy, target)
         height, width = picture_H_W_3.shape[:2]
-        body = render_request(encode_picture_png(picture_H_W_3), box_xyxy=box_xyxy, target=known)
+        body = render_request(encode_picture_png(picture_H_W_3), box_xyxy=box_xyxy, target=known, modality=modality)
         most = self._health.limits
         if width * height > most.pixels or len(body) > most.body_bytes:
             raise ToolError(ToolCode.NOT_APPLICABLE, f"{width}x{height} pixels are more than the segmenter here takes.")

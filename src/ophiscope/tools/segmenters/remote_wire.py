@@ -102,11 +102,21 @@ class Asked(NamedTuple):
 
 
 def render_request(
-    picture_png: bytes, *, box_xyxy: tuple[float, float, float, float] | None, target: str | None
+    picture_png: bytes,
+    *,
+    box_xyxy: tuple[float, float, float, float] | None,
+    target: str | None,
+    modality: str | None = None,
 ) -> bytes:
-    """The body of a request with one prompt."""
+    """The body of a request with one prompt; a modality that is not known is left out."""
     prompt = {"box": None if box_xyxy is None else [float(value) for value in box_xyxy], "target": target}
-    body = {"contract": CONTRACT, "picture_png": base64.b64encode(picture_png).decode("ascii"), "prompts": [prompt]}
+    body: dict[str, object] = {
+        "contract": CONTRACT,
+        "picture_png": base64.b64encode(picture_png).decode("ascii"),
+        "prompts": [prompt],
+    }
+    if modality is not None:
+        body["modality"] = modality
     return json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 

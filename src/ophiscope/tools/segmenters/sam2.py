@@ -75,6 +75,7 @@ class Sam2:
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         """See :meth:`ophiscope.tools.segmenters.segmenter.Segmenter.predict`.
 

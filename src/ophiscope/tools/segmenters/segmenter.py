@@ -63,8 +63,11 @@ class Segmenter(Protocol):
         *,
         box_xyxy: tuple[float, float, float, float] | None,
         target: str | None,
+        modality: str | None = None,
     ) -> Prediction:
         """Segment one picture; at least one of ``box_xyxy`` (pixels of the picture) and ``target`` is given.
+
+        ``modality`` is the DICOM code of the study where it is known, for whoever can use it.
 
         Raises:
             ToolError: ``UNKNOWN_TARGET`` or ``NOT_APPLICABLE`` where the prompt is not served.
