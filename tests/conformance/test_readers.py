@@ -19,9 +19,9 @@ from ophiscope.core.study import Study, StudyHeader
 from ophiscope.core.volume import SliceAxis, SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.decode import READERS
-from ophiscope.media.guard import MediaFormat
 from ophiscope.media.render import render_picture
 from ophiscope.media.root import compute_root_id
+from ophiscope.media.sniff import MediaFormat
 from ophiscope.media.sources import decode_root_png, encode_root_png
 from ophiscope.media.study import read_study
 from volume_files import build_metaimage, build_nifti, build_nrrd

@@ -16,7 +16,7 @@ from media_files import draw_colour, draw_grey, encode_dicom, encode_raster
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media import workers
 from ophiscope.media.decode import decode_study
-from ophiscope.media.guard import Limits
+from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.study import read_study
 from ophiscope.media.workers import DecodeWorker, borrow_worker

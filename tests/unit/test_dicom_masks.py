@@ -13,7 +13,8 @@ from media_files import draw_grey, encode_dicom
 from ophiscope.core.volume import parse_slice
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom_masks import decode_masks
-from ophiscope.media.guard import DEFAULT_LIMITS, open_media
+from ophiscope.media.guard import open_media
+from ophiscope.media.limits import DEFAULT_LIMITS
 from ophiscope.media.masks import MaskSet
 from ophiscope.media.study import read_masks, read_study
 

@@ -8,7 +8,7 @@ import pytest
 
 from media_files import SYNTAXES, draw_grey, encode_dicom
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import Limits
+from ophiscope.media.limits import Limits
 from ophiscope.media.study import read_study
 
 DEFLATED = "1.2.840.10008.1.2.1.99"

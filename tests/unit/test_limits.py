@@ -7,7 +7,7 @@ import pytest
 
 from media_files import draw_grey, encode_raster
 from ophiscope.errors import MediaRejected, WrongInput
-from ophiscope.media.guard import DEFAULT_LIMITS, LIMITS_VARIABLE, parse_limits
+from ophiscope.media.limits import DEFAULT_LIMITS, LIMITS_VARIABLE, parse_limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.study import read_study
 from ophiscope.media.workers import DecodeWorker

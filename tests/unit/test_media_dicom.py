@@ -16,7 +16,7 @@ from ophiscope.core.window import Window
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media import dicom_frame
 from ophiscope.media.decode import decode_study
-from ophiscope.media.guard import Limits
+from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.render import render_picture
 

@@ -13,7 +13,7 @@ from ophiscope.core.study import Study
 from ophiscope.core.window import Window
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.decode import decode_study
-from ophiscope.media.guard import Limits
+from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest
 
 GREY, COLOUR = draw_grey(), draw_colour()

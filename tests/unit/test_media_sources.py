@@ -11,7 +11,7 @@ from ophiscope.core.axis import AxisUnit, Place
 from ophiscope.core.frame import Frame
 from ophiscope.core.window import Window
 from ophiscope.errors import CheckFailed, MediaRejected
-from ophiscope.media.guard import Limits, sniff
+from ophiscope.media.limits import Limits
 from ophiscope.media.png import (
     decode_mask_png,
     decode_picture_png,
@@ -23,6 +23,7 @@ from ophiscope.media.png import (
 from ophiscope.media.presets import CT_PRESETS, list_presets, resolve_preset
 from ophiscope.media.render import compute_display, render_picture
 from ophiscope.media.root import ArraySource, compute_root_id
+from ophiscope.media.sniff import sniff
 from ophiscope.media.sources import ArrayFacts, build_array_study, build_study, decode_root_png, encode_root_png
 
 GREY, GREY16, COLOUR = draw_grey(), draw_grey(bits=16), draw_colour()

@@ -19,7 +19,7 @@ from ophiscope.core.study import Study, StudyKind
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.decode import decode_study
 from ophiscope.media.deid import TEXT_ON_PIXELS
-from ophiscope.media.guard import Limits
+from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.resample import resample
 from ophiscope.media.study import read_study

@@ -16,7 +16,8 @@ from ophiscope.agent.probe import ProbeReport, probe_coords
 from ophiscope.apps.terminal import print_json, print_lines
 from ophiscope.errors import OphiscopeError, WrongInput
 from ophiscope.media.dicom_codecs import list_decoders
-from ophiscope.media.guard import ACCEPTED, LIMITS_VARIABLE, read_limits
+from ophiscope.media.limits import LIMITS_VARIABLE, read_limits
+from ophiscope.media.sniff import ACCEPTED
 from ophiscope.net.address import MODEL_SERVER, SEGMENTER_SERVER
 
 __all__ = ["run_doctor"]

@@ -10,7 +10,8 @@ from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom import DicomReader
 from ophiscope.media.dicom_masks import decode_masks
 from ophiscope.media.folder import read_folder
-from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia, check_file_size, open_media
+from ophiscope.media.guard import OpenedMedia, check_file_size, open_media
+from ophiscope.media.limits import Limits
 from ophiscope.media.masks import MaskSet
 from ophiscope.media.metaimage import MetaImageReader
 from ophiscope.media.nifti import NiftiReader
@@ -20,6 +21,7 @@ from ophiscope.media.reader import Reader, ReadRequest
 from ophiscope.media.slide_dicom import is_dicom_slide
 from ophiscope.media.slide_file import read_slide
 from ophiscope.media.slide_tiff import find_slide_levels
+from ophiscope.media.sniff import MediaFormat
 
 __all__ = ["READERS", "decode_mask_file", "decode_study"]
 

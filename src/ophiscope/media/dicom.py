@@ -7,8 +7,9 @@ from ophiscope.core.study import Study
 from ophiscope.media.dicom_object import DicomObject, open_dicom
 from ophiscope.media.dicom_places import list_places
 from ophiscope.media.dicom_series import Series, choose_series, group_series, read_series
-from ophiscope.media.guard import MediaFormat, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
 from ophiscope.media.reader import ReadRequest
+from ophiscope.media.sniff import MediaFormat
 
 __all__ = ["DicomReader"]
 

@@ -8,7 +8,7 @@ import struct
 from typing import BinaryIO, NamedTuple
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import Limits
+from ophiscope.media.limits import Limits
 
 __all__ = ["Fragment", "Fragments", "find_frame_fragments", "list_fragments", "read_fragments"]
 

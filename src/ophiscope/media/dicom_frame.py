@@ -18,7 +18,9 @@ from ophiscope.media.dicom_layout import CODED_ONLY, PixelLayout, parse_pixel_la
 from ophiscope.media.dicom_object import DicomObject
 from ophiscope.media.dicom_pixels import apply_palette, decode_frame
 from ophiscope.media.dicom_walk import DicomLayout
-from ophiscope.media.guard import Limits, MediaFormat, check_picture
+from ophiscope.media.guard import check_picture
+from ophiscope.media.limits import Limits
+from ophiscope.media.sniff import MediaFormat
 from ophiscope.media.sources import ArrayFacts
 from ophiscope.media.square import PixelSpacing
 

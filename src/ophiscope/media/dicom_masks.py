@@ -16,7 +16,8 @@ from ophiscope.media.dicom_pixels import decode_frame
 from ophiscope.media.dicom_places import list_frames
 from ophiscope.media.dicom_stack import build_stack
 from ophiscope.media.dicom_walk import DicomLayout
-from ophiscope.media.guard import Limits, OpenedMedia, check_picture
+from ophiscope.media.guard import OpenedMedia, check_picture
+from ophiscope.media.limits import Limits
 from ophiscope.media.masks import MaskFrame, MaskSet, Segment
 
 __all__ = ["decode_masks"]

@@ -9,8 +9,9 @@ from typing import BinaryIO, NamedTuple
 
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom_codecs import CODECS
-from ophiscope.media.guard import Limits, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
 from ophiscope.media.inflate import Inflater, Wrapping
+from ophiscope.media.limits import Limits
 
 __all__ = ["SEGMENTATION", "DicomMeta", "Element", "Encoding", "corrupt", "inflate_dicom", "read_element", "read_meta"]
 

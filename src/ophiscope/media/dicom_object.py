@@ -11,7 +11,8 @@ from pydicom.filereader import read_dataset
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom_meta import SEGMENTATION, inflate_dicom, read_meta
 from ophiscope.media.dicom_walk import DicomLayout, walk_dicom
-from ophiscope.media.guard import Limits, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
+from ophiscope.media.limits import Limits
 from ophiscope.media.silence import muted_pydicom
 
 __all__ = ["DicomObject", "open_dicom", "typed_failures"]

@@ -21,7 +21,8 @@ from ophiscope.media.dicom_fragments import (
 )
 from ophiscope.media.dicom_layout import PixelLayout
 from ophiscope.media.dicom_walk import DicomLayout
-from ophiscope.media.guard import Limits, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
+from ophiscope.media.limits import Limits
 
 __all__ = ["apply_palette", "decode_frame"]
 

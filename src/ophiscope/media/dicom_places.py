@@ -13,7 +13,7 @@ from ophiscope.media.dicom_elements import find_number, find_numbers, find_place
 from ophiscope.media.dicom_frame import check_pixels, find_modality, find_spacing
 from ophiscope.media.dicom_layout import PixelLayout, parse_pixel_layout
 from ophiscope.media.dicom_object import DicomObject
-from ophiscope.media.guard import Limits
+from ophiscope.media.limits import Limits
 from ophiscope.media.square import PixelSpacing
 
 __all__ = ["FramePlace", "Orientation", "Vector", "list_frames", "list_places"]

@@ -13,7 +13,7 @@ from ophiscope.media.dicom_frame import DicomFrame, read_frame
 from ophiscope.media.dicom_object import DicomObject
 from ophiscope.media.dicom_places import FramePlace
 from ophiscope.media.dicom_stack import Stack
-from ophiscope.media.guard import Limits
+from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.sources import ArrayFacts
 from ophiscope.media.volume import Plane, Volume, cut_slice, render_choices

@@ -15,7 +15,8 @@ from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.deid import COMPARED, COPIED_TAGS
 from ophiscope.media.dicom_codecs import CODECS
 from ophiscope.media.dicom_meta import DicomMeta, Element, Encoding, corrupt, read_element
-from ophiscope.media.guard import Limits, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
+from ophiscope.media.limits import Limits
 
 __all__ = ["DicomLayout", "walk_dicom"]
 

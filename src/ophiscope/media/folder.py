@@ -15,10 +15,12 @@ from ophiscope.media.dicom_elements import find_number
 from ophiscope.media.dicom_object import DicomObject, open_dicom
 from ophiscope.media.dicom_places import FramePlace, list_places
 from ophiscope.media.dicom_series import choose_series, group_series, read_series
-from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia, check_file_size, open_media
+from ophiscope.media.guard import OpenedMedia, check_file_size, open_media
+from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.slide_dicom import is_dicom_slide
 from ophiscope.media.slide_file import read_slide
+from ophiscope.media.sniff import MediaFormat
 
 __all__ = ["read_folder"]
 

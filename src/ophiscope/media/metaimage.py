@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import MediaFormat, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
 from ophiscope.media.reader import ReadRequest
+from ophiscope.media.sniff import MediaFormat
 from ophiscope.media.voxel_file import Packing, StoredVolume, VoxelLayout, build_grid, check_layout, read_slice
 
 __all__ = ["MetaImageReader"]

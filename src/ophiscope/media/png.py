@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import DEFAULT_LIMITS, check_picture
+from ophiscope.media.guard import check_picture
+from ophiscope.media.limits import DEFAULT_LIMITS
 
 __all__ = [
     "decode_mask_png",

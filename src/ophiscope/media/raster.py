@@ -15,10 +15,11 @@ from PIL import ExifTags, Image
 
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import MediaFormat, OpenedMedia, check_picture
+from ophiscope.media.guard import OpenedMedia, check_picture
 from ophiscope.media.raster_header import RasterHeader, read_raster_header
 from ophiscope.media.reader import ReadRequest, refuse_selection
 from ophiscope.media.silence import muted_libtiff
+from ophiscope.media.sniff import MediaFormat
 from ophiscope.media.sources import ArrayFacts, build_study
 
 __all__ = ["RasterReader"]

@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
+from ophiscope.media.limits import Limits
+from ophiscope.media.sniff import MediaFormat
 from ophiscope.media.tiff_header import read_tiff_header
 
 __all__ = ["RasterHeader", "read_raster_header"]

@@ -6,7 +6,9 @@ from typing import Protocol
 from ophiscope.core.study import Study
 from ophiscope.core.volume import SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import DEFAULT_LIMITS, Limits, MediaFormat, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
+from ophiscope.media.limits import DEFAULT_LIMITS, Limits
+from ophiscope.media.sniff import MediaFormat
 
 __all__ = ["ReadRequest", "Reader", "choose_frame", "refuse_selection"]
 

@@ -17,7 +17,8 @@ from ophiscope.media.dicom_layout import parse_pixel_layout
 from ophiscope.media.dicom_meta import corrupt, read_meta
 from ophiscope.media.dicom_object import DicomObject, open_dicom, typed_failures
 from ophiscope.media.dicom_pixels import decode_frame
-from ophiscope.media.guard import Limits, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
+from ophiscope.media.limits import Limits
 from ophiscope.media.tiles import TileGrid, check_levels
 
 __all__ = ["DicomLevel", "is_dicom_slide", "open_dicom_levels"]

@@ -12,7 +12,8 @@ from ophiscope.core.axis import Place
 from ophiscope.core.study import Study, StudyHeader
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.deid import TEXT_ON_PIXELS
-from ophiscope.media.guard import Limits, MediaFormat, OpenedMedia, open_media
+from ophiscope.media.guard import OpenedMedia, open_media
+from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest, refuse_selection
 from ophiscope.media.slide import (
     Fingerprint,
@@ -23,6 +24,7 @@ from ophiscope.media.slide import (
 )
 from ophiscope.media.slide_dicom import open_dicom_levels
 from ophiscope.media.slide_tiff import find_slide_levels, find_slide_spacing
+from ophiscope.media.sniff import MediaFormat
 from ophiscope.media.tiles import TiledPicture
 
 __all__ = ["SlideFile", "read_slide"]

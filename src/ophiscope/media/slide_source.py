@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.core.axis import Place
-from ophiscope.media.guard import Limits
+from ophiscope.media.limits import Limits
 from ophiscope.media.slide import Fingerprint
 from ophiscope.media.worker_wire import RegionRequest
 from ophiscope.media.workers import borrow_worker

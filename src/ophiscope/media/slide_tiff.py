@@ -19,7 +19,8 @@ from PIL import Image
 
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.codestream import read_jpeg_2000_size, read_jpeg_size
-from ophiscope.media.guard import Limits, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
+from ophiscope.media.limits import Limits
 from ophiscope.media.silence import muted_libtiff
 from ophiscope.media.tiff_walk import TiffTable, TiffTables
 from ophiscope.media.tiles import TileGrid, check_levels

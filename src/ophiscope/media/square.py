@@ -5,7 +5,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.media.guard import Limits, check_picture
+from ophiscope.media.guard import check_picture
+from ophiscope.media.limits import Limits
 from ophiscope.media.resample import resample
 
 __all__ = ["PixelSpacing", "Squared", "square_pixels"]

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from ophiscope.core.study import Study
 from ophiscope.core.volume import SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import LIMITS_VARIABLE, Limits, read_limits
+from ophiscope.media.limits import LIMITS_VARIABLE, Limits, read_limits
 from ophiscope.media.masks import MaskSet
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.slide_source import SlideSource
@@ -39,7 +39,7 @@ def read_study(
     Args:
         path: A regular local file; its name says nothing to the reader and is kept nowhere.
         study: Handle of the study in its case.
-        limits: What is admitted; what :func:`~ophiscope.media.guard.read_limits` says where None.
+        limits: What is admitted; what :func:`~ophiscope.media.limits.read_limits` says where None.
         frame: Which picture of a file that holds several, from 0.
         slice_at: Which slice of a volume.
         series: Which series of a folder that holds several, from 0.

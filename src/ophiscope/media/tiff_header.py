@@ -6,7 +6,8 @@ Source: TIFF revision 6.0, section 8.
 from typing import NamedTuple
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import Limits, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
+from ophiscope.media.limits import Limits
 from ophiscope.media.tiff_walk import TiffTable, TiffTables
 
 __all__ = ["TiffPage", "read_tiff_header"]

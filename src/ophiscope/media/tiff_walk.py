@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import Limits, OpenedMedia
+from ophiscope.media.guard import OpenedMedia
+from ophiscope.media.limits import Limits
 
 __all__ = ["TiffField", "TiffTable", "TiffTables"]
 

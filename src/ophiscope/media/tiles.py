@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import Limits
+from ophiscope.media.limits import Limits
 from ophiscope.media.resample import resample
 
 __all__ = ["TileGrid", "TileLevel", "TiledPicture", "check_levels"]

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from ophiscope.core.study import Study
 from ophiscope.core.volume import VoxelGrid
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import Limits, OpenedMedia, check_picture
+from ophiscope.media.guard import OpenedMedia, check_picture
 from ophiscope.media.inflate import MOST_RATIO, Inflater, Wrapping
+from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest, choose_frame
 from ophiscope.media.volume import ArrayVoxels, Volume, choose_slice, cut_slice
 from ophiscope.media.voxel_codes import encode_voxels

@@ -9,7 +9,7 @@ import sys
 from typing import BinaryIO
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import read_limits
+from ophiscope.media.limits import read_limits
 
 __all__ = ["main"]
 

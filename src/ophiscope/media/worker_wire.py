@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from ophiscope.core.study import Study, StudyHeader, StudyKind
 from ophiscope.core.volume import SliceAxis, SliceChoice, VoxelGrid
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import Limits, check_picture
+from ophiscope.media.guard import check_picture
+from ophiscope.media.limits import Limits
 from ophiscope.media.masks import MaskFrame, MaskSet, Segment
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.root import ArraySource

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.guard import LIMITS_VARIABLE, Limits, is_address
+from ophiscope.media.guard import is_address
+from ophiscope.media.limits import LIMITS_VARIABLE, Limits
 from ophiscope.media.masks import MaskSet
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.worker_wire import (
