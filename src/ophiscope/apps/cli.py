@@ -43,6 +43,11 @@ app = typer.Typer(
 )
 
 _Json = Annotated[bool, typer.Option("--json", help="Print exactly one JSON object on stdout.")]
+_Frame = Annotated[int | None, typer.Option(metavar="K", help="Which picture of a file that holds several, from 0.")]
+_Slice = Annotated[
+    str | None, typer.Option("--slice", metavar="AXIS:K", help="Slice of a volume, for example axial:40.")
+]
+_Series = Annotated[int | None, typer.Option(metavar="N", help="Which series of a folder that holds several, from 0.")]
 _Trace = Annotated[Path, typer.Argument(metavar="TRACE", help="The folder that ask --out wrote.")]
 
 
@@ -85,15 +90,9 @@ def ask(
     tools: Annotated[str, typer.Option(metavar="NAMES", help="all (that fit), none, or names with commas.")] = "all",
     max_turns: Annotated[int, typer.Option(metavar="N", help="Replies of the model at most.")] = 8,
     seed: Annotated[int, typer.Option(metavar="N", help="Seed of sampling.")] = 0,
-    frame: Annotated[
-        int | None, typer.Option(metavar="K", help="Which picture of a file that holds several, from 0.")
-    ] = None,
-    slice_: Annotated[
-        str | None, typer.Option("--slice", metavar="AXIS:K", help="Slice of a volume, for example axial:40.")
-    ] = None,
-    series: Annotated[
-        int | None, typer.Option(metavar="N", help="Which series of a folder that holds several, from 0.")
-    ] = None,
+    frame: _Frame = None,
+    slice_: _Slice = None,
+    series: _Series = None,
     offline: Annotated[bool, typer.Option("--offline", help="Make any network connection an error.")] = False,
     allow_egress: Annotated[
         bool, typer.Option("--allow-egress", help="Allow pictures made from DICOM to be sent to another machine.")
@@ -176,15 +175,9 @@ def compare_segmenters(
 @app.command()
 def inspect(
     media: Annotated[str, typer.Argument(metavar="MEDIA", help="A file, or a folder of DICOM files.")],
-    frame: Annotated[
-        int | None, typer.Option(metavar="K", help="Which picture of a file that holds several, from 0.")
-    ] = None,
-    slice_: Annotated[
-        str | None, typer.Option("--slice", metavar="AXIS:K", help="Slice of a volume, for example axial:40.")
-    ] = None,
-    series: Annotated[
-        int | None, typer.Option(metavar="N", help="Which series of a folder that holds several, from 0.")
-    ] = None,
+    frame: _Frame = None,
+    slice_: _Slice = None,
+    series: _Series = None,
     json_: _Json = False,
 ) -> None:
     """Say what a file is, what it holds and what would be shown of it."""
