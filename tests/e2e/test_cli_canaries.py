@@ -88,13 +88,21 @@ def test_every_command_on_a_file_full_of_names(planted: Path, tmp_path: Path, ru
             "--out", trace, "--mask", mask, "--json",
         )  # fmt: skip
         sent = json.dumps(stub.bodies)
-    assert find_canaries(trace, mask, sent) == []
+        compared = tmp_path / "compared"
+        run_watched(
+            "compare-segmenters", path, "--box", "10,10,60,60", "--segmenter", "classical", "--segmenter", service.name,
+            "--out", compared, "--json",
+        )  # fmt: skip
+    assert find_canaries(trace, mask, sent, compared) == []
     run_watched("verify", trace, "--json")
     run_watched("verify", trace, "--replay", "--study", path, code=None)
     run_watched("report", trace, "-o", page)
     assert find_canaries(page) == []
     run_watched("ask", path, QUESTION, "--model", f"replay:{trace}", "--segmenter", "classical", code=None)
     run_watched("doctor", "--json")
+    for options in ((), ("--json",)):
+        run_watched("inspect", path, *options)
+        run_watched("inspect", planted, *options)
     run_watched("ask", planted, QUESTION, "--model", f"replay:{trace}", "--tools", "none", code=None)
     run_watched("ask", planted / f"{FILE_NAME}.png", QUESTION, "--model", f"replay:{trace}", code=2)
 
