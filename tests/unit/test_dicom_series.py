@@ -136,6 +136,13 @@ def test_uneven_distances_allow_only_the_stacks_own_slices(tmp_path: Path) -> No
     assert "axial:0 to axial:3" in str(refusal)
 
 
+def test_an_uneven_stack_from_head_to_feet_says_where_its_slices_lie(tmp_path: Path) -> None:
+    # rows run to the front, so that the normal points to the feet
+    path = write_stack(tmp_path / "s", [0, 1, 2.4, 7], orientation=[1, 0, 0, 0, -1, 0])
+    assert "at -7.0 mm along its normal (LPS)" in read(path, "axial:0").header.notes[0]
+    assert "at -2.4 mm along its normal (LPS)" in read(path, "axial:1").header.notes[0]
+
+
 def test_series_are_told_apart_and_listed_without_their_names(tmp_path: Path) -> None:
     path = write_stack(tmp_path / "s", [0, 2], SeriesNumber=7, SeriesDescription="CANARY")
     write_stack(path, [0, 2, 4], start=200, SeriesInstanceUID="1.2.4", SeriesNumber=2, Modality="MR")

@@ -172,6 +172,21 @@ def test_the_place_of_a_view_does_not_depend_on_the_level(zoom: float, centre: t
     assert sum(level.decoded for level in levels) <= 12
 
 
+def test_scales_are_those_of_the_sizes_on_each_axis() -> None:
+    coarse = np.asarray(Image.fromarray(TISSUE).resize((100, 60), Image.Resampling.BOX))  # 7 and 8.33 times as coarse
+    picture = TiledPicture([_Level(TISSUE, (64, 64)), _Level(coarse, (64, 64))], Limits())
+    lower = picture.read((350.0, 250.0, 700.0, 500.0), (42, 30)).astype(int)
+    assert np.abs(lower[:, 0] - coarse[30:60, 50]).max() <= 3
+    assert np.abs(lower[:, -1] - coarse[30:60, 99]).max() <= 3
+
+
+def test_averages_are_those_of_whole_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ophiscope.media.tiles._HELD_PIXELS", 1)
+    got = TiledPicture([_Level(TISSUE, (48, 56))], Limits()).read(WHOLE, (70, 50))
+    means = TISSUE.reshape(50, 10, 70, 10, 3).astype(np.uint32).sum(axis=(1, 3))
+    np.testing.assert_array_equal(got, (means + 50) // 100)
+
+
 def test_tiles_are_decoded_once_while_they_are_looked_at() -> None:
     level = _Level(TISSUE, (64, 64))
     picture = TiledPicture([level], Limits())

@@ -137,9 +137,6 @@ class TiledPicture:
         block = 1
         if (right - left) * (bottom - top) > _HELD_PIXELS:
             block = max(1, int(min(step_x, step_y)))
-            # blocks are counted from the level's corner, so the part begins with a whole one
-            left, top = left // block * block, top // block * block
-            right, bottom = min(w, -(-right // block) * block), min(h, -(-bottom // block) * block)
         part = self._assemble(index, (left, top, right, bottom), block)
         ends = float(part.shape[1]), float(part.shape[0])
         moved = (
