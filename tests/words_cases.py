@@ -29,7 +29,6 @@ from media_files import encode_dicom
 from ophiscope.agent.drivers import Job, run_episodes
 from ophiscope.agent.loop import Outcome
 from ophiscope.agent.setup import Setup
-from ophiscope.core.axis import Place
 from ophiscope.core.case import Case
 from ophiscope.core.chat import Request
 from ophiscope.core.message import Role
@@ -394,9 +393,9 @@ class WatchedSource:
     root: str
     watch: Watch
 
-    def read(self, box: tuple[float, float, float, float], size_wh: tuple[int, int], place: Place | None = None) -> Any:
+    def read(self, box: tuple[float, float, float, float], size_wh: tuple[int, int]) -> Any:
         self.watch.foreign_reads += bool(self.watch.roots) and self.root not in self.watch.roots
-        return self.inner.read(box, size_wh, place)
+        return self.inner.read(box, size_wh)
 
     def read_root(self) -> Any:
         self.watch.foreign_reads += bool(self.watch.roots) and self.root not in self.watch.roots

@@ -25,6 +25,7 @@ from ophiscope.tools.build import TOOLS
 from ophiscope.tools.dispatch import dispatch
 from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
 from ophiscope.tools.tool import Look, Observation, Tool
+from stacks import build_video, build_volume
 
 POLICY = ViewPolicy(16, 160 * 160, 96 * 96)
 PROFILE = PROFILES["relative_1000"]
@@ -35,6 +36,10 @@ GOOD_CALLS: dict[str, dict[str, object]] = {
     "segment_box": {"view": 2, "box": [100, 100, 900, 900]},
     "segment_text": {"view": 2, "target": "disc"},
     "measure": {"evidence": "E1"},
+    "crop_video": {"start_s": 3.5, "end_s": 7.25, "study": "S2"},
+    "get_frame": {"time_s": 3.5, "study": "S2"},
+    "crop_stack": {"axis": "axial", "start_mm": -20.5, "end_mm": 20.0, "study": "S3"},
+    "get_slice": {"axis": "coronal", "position_mm": -20.5, "study": "S3"},
 }
 """One call per tool that must succeed; a new tool needs one here."""
 
@@ -60,7 +65,10 @@ class Bright:
 
 
 def build_look() -> Look:
-    """A scalar study of unequal sides with a bright disc; view 1 shows all of it, view 2 the disc; E1 is its mask."""
+    """A scalar study of unequal sides with a bright disc; view 1 shows all of it, view 2 the disc; E1 is its mask.
+
+    Beside it a video and a volume.
+    """
     yy, xx = np.mgrid[:240, :420]
     disc = np.hypot(xx - 300, yy - 100) <= 30
     stored = np.where(disc, 1800, 200).astype(np.uint16)
@@ -83,7 +91,19 @@ def build_look() -> Look:
     evidence = Evidence(id="E1", kind=EvidenceKind.REGION, study="S1", root=header.root, tool="segment_box")
     views = {1: View(1, overview), 2: View(2, render_picture(study, part))}
     mask = Mask(study.frame, disc).tight()
-    return Look({"S1": study}, views, {"E1": evidence}, {"E1": mask}, POLICY, Bright())
+    studies = {"S1": study, "S2": build_video("S2"), "S3": build_volume("S3")}
+    return Look(studies, views, {"E1": evidence}, {"E1": mask}, POLICY, Bright())
+
+
+_INSIDE: dict[str, list[dict[str, object]]] = {
+    "crop_video": [{**GOOD_CALLS["crop_video"], "start_s": at} for at in (-1, 0)]
+    + [{**GOOD_CALLS["crop_video"], "end_s": 99}],
+    "get_frame": [{**GOOD_CALLS["get_frame"], "time_s": 0}],
+    "crop_stack": [{**GOOD_CALLS["crop_stack"], "start_mm": at} for at in (-1, 0)]
+    + [{**GOOD_CALLS["crop_stack"], "end_mm": at} for at in (-1, 0, 99)],
+    "get_slice": [{**GOOD_CALLS["get_slice"], "position_mm": at} for at in (-1, 0)],
+}
+"""Among the junk, what is a place in its study; a stretch may reach over an end, and is cut."""
 
 
 def build(name: str) -> Tool:
@@ -123,17 +143,19 @@ def test_an_observation_is_whole(name: str) -> None:
     text = render_observation(observation.facts, profile=PROFILE, evidence="E2", views=(3,), notes=observation.notes)
     assert text.startswith("{")
     for picture in observation.pictures:
-        assert picture.study == "S1"
-        assert picture.window is not None
+        still = look.studies[picture.study].at(picture.place)
+        assert picture.frame.root == still.header.root
+        assert (picture.window is None) == (still.header.channels == 3)
+        width, height = still.header.size_wh
         x0, y0, x1, y1 = picture.frame.root_box_xyxy
         assert min(x0, y0) >= -1e-6
-        assert x1 <= 420 + 1e-6
-        assert y1 <= 240 + 1e-6
+        assert x1 <= width + 1e-6
+        assert y1 <= height + 1e-6
         assert all(side % POLICY.patch_px == 0 for side in picture.frame.size_wh)
         assert picture.frame.size_wh[0] * picture.frame.size_wh[1] <= POLICY.max_view_px
     found = observation.finding
     assert found is not None
-    assert (found.study, found.root) == ("S1", look.studies["S1"].header.root)
+    assert found.root == look.studies[found.study].header.root
     if found.box_root_xyxy is not None:
         x0, y0, x1, y1 = found.box_root_xyxy
         assert 0 <= x0 < x1 <= 420
@@ -199,6 +221,8 @@ def test_wrong_calls_are_refused_and_never_crash(name: str) -> None:
             continue
         if name == "zoom_in" and arguments.get("evidence", 0) is None:
             continue  # the same as leaving it out
+        if arguments in ({**good, "study": None}, *_INSIDE.get(name, ())):
+            continue
         with pytest.raises(ToolError) as caught:
             call(look, name, arguments)
         assert caught.value.code is not ToolCode.TOOL_FAILED, arguments

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ophiscope.core.axis import AxisUnit, Place
 from ophiscope.core.framing import compute_overview_frame
 from ophiscope.core.study import Study
 from ophiscope.media.render import render_picture
@@ -134,8 +133,3 @@ def test_a_study_of_a_phantom_says_what_it_is() -> None:
     assert (lazy.header.modality, lazy.header.channels) == ("CT", 1)
     colour = build_lazy_phantom(WORLDS[Look.ENDOSCOPY]).header
     assert (colour.modality, colour.channels, colour.default_window) == (None, 3, None)
-
-
-def test_a_phantom_has_no_other_place() -> None:
-    with pytest.raises(ValueError, match="has no place"):
-        PhantomSource(WORLDS[Look.CT]).read((0.0, 0.0, 8.0, 8.0), (8, 8), Place(AxisUnit.TIME_S, 1.0))

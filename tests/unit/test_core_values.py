@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import ophiscope
 from ophiscope import errors
-from ophiscope.core.axis import AxisUnit, Interval, Place
+from ophiscope.core.axis import AxisName, AxisUnit, Interval, Place
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ModelCard
 from ophiscope.core.evidence import Evidence, EvidenceKind
@@ -29,7 +29,7 @@ STUDY = build_array_study(np.zeros((3, 4), np.uint8))
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_places_and_intervals_are_finite(value: float) -> None:
     with pytest.raises(ValueError, match="finite"):
-        Place(AxisUnit.TIME_S, value)
+        Place(AxisName.TIME, value)
     with pytest.raises(ValueError, match="finite"):
         Interval(AxisUnit.POSITION_MM, 0.0, value)
 

@@ -230,7 +230,7 @@ def test_bombs_are_refused_before_anything_is_decoded(
         (b"<?xml version='1.0'?><MPD/>", MediaCode.UNSUPPORTED),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", MediaCode.UNSUPPORTED),
         (b"GIF89a" + bytes(40), MediaCode.UNSUPPORTED),
-        (b"\0\0\0\x18ftypmp42" + bytes(40), MediaCode.UNSUPPORTED),
+        (b"\0\0\0\x18ftypmp42" + bytes(40), MediaCode.CORRUPT),
         (b"%PDF-1.7" + bytes(40), MediaCode.UNSUPPORTED),
         (b"\x80\x04\x95" + bytes(40), MediaCode.UNKNOWN_FORMAT),
         (b"BMW drives", MediaCode.UNKNOWN_FORMAT),

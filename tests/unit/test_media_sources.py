@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from media_files import build_png, draw_colour, draw_grey
-from ophiscope.core.axis import AxisUnit, Place
+from ophiscope.core.axis import AxisName, Place
 from ophiscope.core.frame import Frame
 from ophiscope.core.window import Window
 from ophiscope.errors import CheckFailed, MediaRejected
@@ -68,8 +68,10 @@ def test_the_source_array_cannot_be_changed_through_the_study() -> None:
 
 
 def test_a_still_picture_has_no_place() -> None:
-    with pytest.raises(ValueError, match="place"):
-        ArraySource(GREY).read((0, 0, 4, 4), (4, 4), Place(AxisUnit.TIME_S, 1.0))
+    study = build_array_study(GREY)
+    assert study.at(None) is study
+    with pytest.raises(ValueError, match="no picture at"):
+        study.at(Place(AxisName.TIME, 1.0))
 
 
 def test_rescaling_keeps_small_slopes_beside_large_offsets() -> None:

@@ -26,7 +26,7 @@ from ophiscope.tools.segmenters.remote import Remote
 from ophiscope.tools.segmenters.remote_address import parse_segmenter_name
 from ophiscope.tools.segmenters.remote_wire import clean_words
 from ophiscope.tools.segmenters.segmenter import Prediction
-from ophiscope.tools.segmenting import AT_FIRST, segment
+from ophiscope.tools.segmenting import segment
 from segmenter_chaos import LASTING, PASSING, SERVED, SLOW, WEIGHTS, ChaosServer, Fault
 
 KEY = "sk-0123456789abcdef"
@@ -49,7 +49,7 @@ def ask(remote: Remote, box: tuple[float, float, float, float] | None = BOX, tar
 def test_a_server_is_told_the_modality_of_the_study() -> None:
     study = build_array_study(PICTURE[:, :, 0], modality="CT")
     with ChaosServer() as chaos:
-        segment(build_remote(chaos), study, study.frame, box=None, target="the squares", shown=AT_FIRST)
+        segment(build_remote(chaos), study, study.frame, box=None, target="the squares")
         assert [body["modality"] for body in chaos.bodies] == ["CT"]
 
 

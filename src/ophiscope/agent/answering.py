@@ -8,12 +8,14 @@ refused, because a text without words would look like an answer to everything be
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
-from ophiscope.core.evidence import Evidence
+from ophiscope.core.evidence import Evidence, EvidenceKind
 from ophiscope.core.region import Mask, clip_box
 from ophiscope.core.result import Result, ResultKind
-from ophiscope.core.view import View
+from ophiscope.core.study import StudyHeader, StudyKind
+from ophiscope.core.view import Picture, View
 from ophiscope.errors import ToolCode, ToolError
 from ophiscope.protocol.answer_text import ParsedAnswer, parse_answer
 from ophiscope.protocol.coords import Profile
@@ -24,6 +26,8 @@ __all__ = ["Answered", "Known", "compute_answer"]
 _STOPS = " \n.,;:"
 """What citations leave behind."""
 _MOST_NAMED = 5
+_ROUND_OFF_S = 0.05
+"""Times are mostly written with one decimal."""
 _PLACE = re.compile(r"(?:box|point) ?\[[^\]]*\](?: in view .{1,20})?\.?", re.IGNORECASE)
 """What was meant for a place, whatever stands in it."""
 _HOW_PLACES_ARE_WRITTEN = (
@@ -50,6 +54,8 @@ class Known(NamedTuple):
     views: Mapping[int, View]
     evidence: Mapping[str, Evidence]
     masks: Mapping[str, Mask]
+    studies: Mapping[str, StudyHeader] = MappingProxyType({})
+    """Headers of the case, by handle."""
 
 
 def compute_answer(text: str, known: Known, profile: Profile) -> Answered:
@@ -86,6 +92,8 @@ def compute_answer(text: str, known: Known, profile: Profile) -> Answered:
         result, cut = _from_numbers(parsed, known, profile)
         notes += cut
     else:
+        parsed, cut = _check_times(parsed, known)
+        notes += cut
         result = _from_words(parsed)
     return Answered(parsed.option if parsed.option is not None else parsed.plain, result, parsed.citations, notes)
 
@@ -118,12 +126,21 @@ def _resolve(parsed: ParsedAnswer, known: Known) -> _Resolved:
         said = f"{said} names exactly one evidence, as in mask [E1]; anything else is said in words."
         raise ToolError(ToolCode.BAD_ANSWER, f"{said} {_list_masks(known)}")
     name = names[0]
-    kind = ResultKind.MASK if words or name in known.masks else ResultKind.BOX
-    if kind is ResultKind.BOX and known.evidence[name].box_xyxy is None:
-        said = f"{name} comes from {known.evidence[name].tool} and has neither a mask nor a box. Answer in words."
-        raise ToolError(ToolCode.BAD_ANSWER, said)
+    kind = ResultKind.MASK if words or name in known.masks else _find_kind(known.evidence[name])
     pointing = replace(parsed, kind=kind, plain=kind.value, evidence=name, citations=names)
     return _Resolved(pointing, (f"The answer was read as {kind.value} [{name}].",))
+
+
+def _find_kind(evidence: Evidence) -> ResultKind:
+    """What an evidence without a mask answers when it is cited without a word."""
+    if evidence.kind in (EvidenceKind.INTERVAL, EvidenceKind.SLAB):
+        return ResultKind.INTERVAL
+    if evidence.kind in (EvidenceKind.FRAME, EvidenceKind.SLICE):
+        return ResultKind.TIME
+    if evidence.box_xyxy is None:
+        said = f"{evidence.id} comes from {evidence.tool} and has neither a mask nor a box. Answer in words."
+        raise ToolError(ToolCode.BAD_ANSWER, said)
+    return ResultKind.BOX
 
 
 def _list_masks(known: Known) -> str:
@@ -138,7 +155,20 @@ def _from_evidence(parsed: ParsedAnswer, known: Known) -> Result:
         raise ToolError(ToolCode.NO_MASK, said)
     if parsed.kind is ResultKind.BOX and evidence.box_xyxy is None:
         raise ToolError(ToolCode.BAD_BOX, f"{name} found nothing and has no box.")
-    return Result(kind=parsed.kind, study=evidence.study, evidence=name, box_xyxy=evidence.box_xyxy)
+    bounds = evidence.interval_s or evidence.interval_mm
+    at = evidence.time_s if evidence.time_s is not None else evidence.position_mm
+    if (parsed.kind is ResultKind.INTERVAL and bounds is None) or (parsed.kind is ResultKind.TIME and at is None):
+        raise ToolError(ToolCode.BAD_PLACE, f"{name} comes from {evidence.tool} and has no {parsed.kind.value}.")
+    return Result(
+        kind=parsed.kind,
+        study=evidence.study,
+        evidence=name,
+        box_xyxy=evidence.box_xyxy,
+        time_s=evidence.time_s,
+        position_mm=evidence.position_mm,
+        interval_s=evidence.interval_s,
+        interval_mm=evidence.interval_mm,
+    )
 
 
 def _from_numbers(parsed: ParsedAnswer, known: Known, profile: Profile) -> tuple[Result, tuple[str, ...]]:
@@ -154,14 +184,41 @@ def _from_numbers(parsed: ParsedAnswer, known: Known, profile: Profile) -> tuple
         if not (0 <= x <= frame.size_wh[0] and 0 <= y <= frame.size_wh[1]):
             raise ToolError(ToolCode.BAD_BOX, f"The point {list(numbers)} lies outside view {handle}.")
         (ox, oy), (sx, sy) = frame.origin_xy, frame.scale_xy
-        return Result(kind=parsed.kind, study=picture.study, point_xy=(ox + x * sx, oy + y * sy)), ()
+        point_xy = (ox + x * sx, oy + y * sy)
+        return Result(kind=parsed.kind, study=picture.study, point_xy=point_xy, **_tell_place(picture)), ()
     try:
         clipped = clip_box(frame, profile.to_pixels(numbers, frame))
     except ValueError as error:
         raise ToolError(ToolCode.BAD_BOX, f"The box {list(numbers)} is empty or lies outside view {handle}.") from error
     said = (f"The answer's box {list(numbers)} reaches beyond view {handle}; it was cut to the view.",)
-    result = Result(kind=parsed.kind, study=picture.study, box_xyxy=clipped.box.root_xyxy)
+    box_xyxy = clipped.box.root_xyxy
+    result = Result(kind=parsed.kind, study=picture.study, box_xyxy=box_xyxy, **_tell_place(picture))
     return result, said if clipped.was_cut else ()
+
+
+def _tell_place(picture: Picture) -> dict[str, Any]:
+    """On which frame or slice something lies."""
+    place = picture.place
+    return {} if place is None else {"time_s": place.time_s, "position_mm": place.position_mm}
+
+
+def _check_times(parsed: ParsedAnswer, known: Known) -> tuple[ParsedAnswer, tuple[str, ...]]:
+    """Times that lie in the video of the case, where it has one; an interval that reaches over an end is cut.
+
+    Raises:
+        ToolError: ``BAD_PLACE`` where none of it lies inside.
+    """
+    ends = [header.axes[0].end for header in known.studies.values() if header.kind is StudyKind.VIDEO]
+    stretch, at = parsed.interval_s, parsed.time_s
+    if not ends:
+        return parsed, ()
+    end_s = max(ends)
+    if (stretch is not None and stretch[0] >= end_s) or (at is not None and at > end_s):
+        raise ToolError(ToolCode.BAD_PLACE, f"The answer lies outside: the video ends at {end_s:.6g} s.")
+    if stretch is not None and stretch[1] > end_s + _ROUND_OFF_S:
+        said = f"The answer's interval reaches beyond the end of the video, {end_s:.6g} s; it was cut there."
+        return replace(parsed, interval_s=(stretch[0], end_s)), (said,)
+    return parsed, ()
 
 
 def _from_words(parsed: ParsedAnswer) -> Result:

@@ -25,6 +25,7 @@ from ophiscope.agent.drivers import Job, run_episode
 from ophiscope.agent.limits import Limits
 from ophiscope.agent.loop import Outcome
 from ophiscope.agent.offline import offline as offline_block
+from ophiscope.agent.source_paths import find_state_folder, remember_path
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ModelCard
 from ophiscope.core.evidence import Evidence
@@ -40,7 +41,7 @@ from ophiscope.media.png import encode_mask_png
 from ophiscope.media.study import read_study
 from ophiscope.tools.segmenting import SEGMENTING
 
-__all__ = ["AskResult", "AskSettings", "ask", "check_folder", "find_state_folder", "write_mask"]
+__all__ = ["AskResult", "AskSettings", "ask", "check_folder", "write_mask"]
 
 _SESSIONS = count()
 _NANO_COORDS = "relative_1000"
@@ -199,6 +200,9 @@ def _build_case(
         read_study(path, study=f"S{index}", frame=frame, slice_at=slice_at, series=series)
         for index, path in enumerate(paths, start=1)
     )
+    for path, study in zip(paths, studies, strict=True):
+        if study.header.kind is not StudyKind.IMAGE:
+            remember_path(study.header.root, path)
     try:
         return Case(studies, question, tuple(options))
     except ValueError as error:
@@ -248,16 +252,9 @@ def check_folder(folder: Path) -> None:
         raise WrongInput(f"The trace folder {folder} is {kind}; give a new or empty folder with --out.")
 
 
-def find_state_folder() -> Path:
-    """Where traces without ``--out`` go: ``$XDG_STATE_HOME/ophiscope/traces``, else below ``~/.local/state``."""
-    home = os.environ.get("XDG_STATE_HOME")
-    base = Path(home) if home and Path(home).is_absolute() else Path.home() / ".local" / "state"
-    return base / "ophiscope" / "traces"
-
-
 def _make_state_folder() -> Path:
     stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S-%f")
-    return find_state_folder() / f"{stamp}-{os.getpid()}"
+    return find_state_folder() / "traces" / f"{stamp}-{os.getpid()}"
 
 
 def write_mask(result: AskResult, path: Path) -> None:
@@ -270,7 +267,9 @@ def write_mask(result: AskResult, path: Path) -> None:
     mask = result.mask
     if mask is None:
         raise CheckFailed(f"No mask was written to {path}: the answer is not a mask (stop: {result.outcome.stop}).")
-    study = next(study for study in result.studies if study.header.root == mask.frame.root)
+    views = (view.picture for view in result.outcome.views)
+    picture = next(picture for picture in views if picture.frame.root == mask.frame.root)
+    study = next(study for study in result.studies if study.header.study == picture.study).at(picture.place)
     if study.header.kind is StudyKind.SLIDE:
         w, h = study.header.size_wh
         raise CheckFailed(

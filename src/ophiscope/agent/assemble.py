@@ -180,7 +180,7 @@ def build_setup(
         prompt=options.prompt or read_prompt(card.prompt),
         tools=build_tools(options.tools, case),
         segmenter=segmenter,
-        policy=ViewPolicy(card.patch_px, card.max_view_px, card.min_view_px),
+        policy=ViewPolicy(card.patch_px, card.max_view_px, card.min_view_px, card.most_frames, card.frame_px),
         limits=options.limits,
         temperature=options.temperature,
         # a recording sends nothing, whatever server it was made with

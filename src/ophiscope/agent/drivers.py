@@ -26,11 +26,11 @@ from ophiscope.agent.effects import (
     Survey,
 )
 from ophiscope.agent.loop import Episode, Outcome
+from ophiscope.agent.overview import draw_overview
 from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, Reply
 from ophiscope.core.evidence import MaskRef
-from ophiscope.core.framing import compute_overview_frame
 from ophiscope.core.interrupt import raise_interrupt
 from ophiscope.core.region import Mask
 from ophiscope.core.study import Study, StudyKind
@@ -38,7 +38,6 @@ from ophiscope.core.trace import FailureEvent, RootRef, StopReason
 from ophiscope.errors import DiskFailed, ModelFailed, ToolCode, ToolError
 from ophiscope.ledger.sink import Sink
 from ophiscope.media.png import encode_mask_png, encode_picture_png
-from ophiscope.media.render import render_picture
 from ophiscope.media.sources import encode_root_png
 from ophiscope.models.batch import BatchFailed
 from ophiscope.tools.dispatch import dispatch
@@ -183,7 +182,7 @@ class _Runner:
 
     def _draw(self, study: Study) -> Response:
         try:
-            return render_picture(study, compute_overview_frame(study.frame, self._setup.policy))
+            return draw_overview(study, self._setup.policy)
         except Exception as error:
             said = f"the overview of {study.header.study} cannot be drawn"
             return Halt(StopReason.TOOL_FAILED, type(error).__name__, said)

@@ -16,7 +16,19 @@ from ophiscope.core.view import Picture
 from ophiscope.errors import ToolError
 from ophiscope.tools.tool import Look, Observation
 
-__all__ = ["Effect", "Halt", "Invoke", "KeepMask", "KeepPicture", "KeepRoot", "Record", "Response", "Sample", "Survey"]
+__all__ = [
+    "Effect",
+    "Halt",
+    "Invoke",
+    "KeepMask",
+    "KeepPicture",
+    "KeepRoot",
+    "Overview",
+    "Record",
+    "Response",
+    "Sample",
+    "Survey",
+]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,9 +49,18 @@ class Invoke:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Survey:
-    """Draw the overview of a study; answered by a Picture."""
+    """Draw the overview of a study; answered by an Overview."""
 
     study: Study
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overview:
+    """What a study is first shown as: one picture, or several frames or slices."""
+
+    pictures: tuple[Picture, ...]
+    notes: tuple[str, ...] = ()
+    """What must be said of their choice."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,4 +103,4 @@ class Halt:
 
 
 Effect = Sample | Invoke | Survey | KeepPicture | KeepMask | KeepRoot | Record
-Response = Reply | Observation | ToolError | Picture | MaskRef | RootRef | str | Halt | None
+Response = Reply | Observation | ToolError | Overview | MaskRef | RootRef | str | Halt | None

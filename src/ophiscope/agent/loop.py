@@ -7,7 +7,7 @@ event before the next thing begins.
 What ends an episode is a :class:`~ophiscope.core.trace.StopReason`; nothing here raises for what a model wrote.
 """
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType, NoneType
 from typing import TypeVar
@@ -21,6 +21,7 @@ from ophiscope.agent.effects import (
     KeepMask,
     KeepPicture,
     KeepRoot,
+    Overview,
     Record,
     Response,
     Sample,
@@ -33,7 +34,9 @@ from ophiscope.agent.values import (
     clean_json,
     clean_text,
     render_caption,
+    render_headline,
     render_question,
+    render_stamp,
 )
 from ophiscope.core.action import Answer, Call, Malformed
 from ophiscope.core.case import Case
@@ -42,6 +45,7 @@ from ophiscope.core.evidence import Evidence, MaskRef
 from ophiscope.core.message import ImagePart, Message, Part, Role, TextPart
 from ophiscope.core.region import Mask
 from ophiscope.core.result import Result
+from ophiscope.core.study import Study
 from ophiscope.core.trace import (
     AnswerEvent,
     CallEvent,
@@ -180,18 +184,22 @@ class Episode:
         setup = self._setup
         system = setup.prompt.render(setup.tools, setup.profile.describe())
         self._messages.append(Message(Role.SYSTEM, (TextPart(system),)))
-        pictures = []
-        for study in self._case.studies:
-            pictures.append((yield from self._need(Survey(study), Picture)))
-        views = yield from self._show(pictures, 0)
-        self._messages.append(Message(Role.USER, self._ask(views)))
-
-    def _ask(self, views: Sequence[View]) -> tuple[Part, ...]:
         parts: list[Part] = []
-        for view in views:
-            header = self._studies[view.picture.study].header
-            parts += [ImagePart(view), TextPart(render_caption(view, header, self._setup.profile) + "\n")]
-        return (*parts, TextPart(render_question(self._case)))
+        for study in self._case.studies:
+            seen = yield from self._need(Survey(study), Overview)
+            parts += self._present(study, seen.notes, (yield from self._show(seen.pictures, 0)))
+        self._messages.append(Message(Role.USER, (*parts, TextPart(render_question(self._case)))))
+
+    def _present(self, study: Study, notes: Sequence[str], views: Sequence[View]) -> list[Part]:
+        """The overview of a study: one picture with its caption, or a headline and pictures with their places."""
+        if study.stack is None:
+            return self._stamp(views, lambda view: render_caption(view, study.header, self._setup.profile))
+        return [TextPart(render_headline(study.header, len(views), notes) + "\n"), *self._stamp(views, render_stamp)]
+
+    @staticmethod
+    def _stamp(views: Sequence[View], render: Callable[[View], str]) -> list[Part]:
+        """Each picture with its words after it."""
+        return [part for view in views for part in (ImagePart(view), TextPart(render(view) + "\n"))]
 
     def _take_turn(self) -> _Steps[None]:
         limits = self._setup.limits
@@ -261,8 +269,9 @@ class Episode:
 
     def _take_answer(self, action: Answer, reply: Reply, turn: int) -> _Steps[None]:
         self._malformed = 0
+        headers = {handle: study.header for handle, study in self._studies.items()}
         try:
-            known = Known(self._case.question, self._case.options, self._views, self._evidence, self._masks)
+            known = Known(self._case.question, self._case.options, self._views, self._evidence, self._masks, headers)
             parsed = compute_answer(action.text, known, self._setup.profile)
         except ToolError as error:
             self._miscited += 1
@@ -333,7 +342,9 @@ class Episode:
         )
         text = self._hinted(text, turn)
         yield from self._record(ObservationEvent(turn=turn, name=name, text=text, views=handles, evidence=evidence))
-        self._messages.append(Message(Role.TOOL, (*(ImagePart(view) for view in views), TextPart(text))))
+        several = len(views) > 1
+        shown = self._stamp(views, render_stamp) if several else [ImagePart(view) for view in views]
+        self._messages.append(Message(Role.TOOL, (*shown, TextPart(text))))
 
     def _add_evidence(self, name: str, seen: Observation, views: Sequence[View]) -> _Steps[Evidence | None]:
         finding = seen.finding

@@ -9,6 +9,7 @@ nor different.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from ophiscope.agent.comparison import ReplayedStep, ReplayReport, ReplayStatus,
 from ophiscope.agent.drivers import Job, run_episode
 from ophiscope.agent.effects import Invoke
 from ophiscope.agent.limits import Limits
+from ophiscope.agent.source_paths import recall_path
 from ophiscope.core.case import Case
 from ophiscope.core.study import Study, StudyHeader
 from ophiscope.core.volume import SliceAxis, SliceChoice, parse_slice
@@ -75,7 +77,13 @@ def _find_studies(trace: Trace, paths: Sequence[Path]) -> dict[str, Study]:
             found[header.study] = decode_root_png(content, header)
     for path in paths:
         header, study = _match_study(path, headers)
-        found[header.study] = Study(header, study.source)
+        found[header.study] = replace(study, header=header)
+    for header in headers:
+        known = recall_path(header.root) if header.study not in found else None
+        if known is not None:
+            with suppress(WrongInput):  # moved or changed since: not at hand
+                _, study = _match_study(known, [header])
+                found[header.study] = replace(study, header=header)
     return {header.study: found[header.study] for header in headers if header.study in found}
 
 

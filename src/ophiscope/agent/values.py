@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from ophiscope.core.axis import AxisUnit, Place
+from ophiscope.core.axis import AxisName, Place
 from ophiscope.core.case import Case
 from ophiscope.core.evidence import Evidence, Finding, MaskRef
-from ophiscope.core.study import StudyHeader
+from ophiscope.core.study import AxisSpan, StudyHeader, StudyKind
 from ophiscope.core.trace import ViewEvent
 from ophiscope.core.view import View
 from ophiscope.protocol.coords import Profile
@@ -19,8 +19,10 @@ __all__ = [
     "clean_json",
     "clean_text",
     "render_caption",
+    "render_headline",
     "render_options",
     "render_question",
+    "render_stamp",
 ]
 
 
@@ -37,12 +39,40 @@ def render_caption(view: View, header: StudyHeader, profile: Profile) -> str:
     if profile.far_edge is None:
         shown_w, shown_h = view.picture.frame.size_wh
         caption += f", shown at {shown_w}x{shown_h} px"
-    window, place = view.picture.window, view.picture.place
+    window = view.picture.window
     if window is not None:
         caption += f", window {window.center:g}/{window.width:g}"
-    if place is not None:
-        caption += f", {place.value:g} {'s' if place.unit is AxisUnit.TIME_S else 'mm'}"
     return sanitize(caption)
+
+
+def render_stamp(view: View) -> str:
+    """What the model reads beside one picture of several: ``view 3: 12.48 s``, ``view 3: axial -20.5 mm``."""
+    place = view.picture.place
+    return f"view {view.handle}" if place is None else f"view {view.handle}: {_render_place(place)}"
+
+
+def _render_place(place: Place) -> str:
+    value = f"{round(place.value, 2):.10g}"
+    return f"{value} s" if place.axis is AxisName.TIME else f"{place.axis} {value} mm"
+
+
+def render_headline(header: StudyHeader, shown: int, notes: Sequence[str]) -> str:
+    """What the model reads before the overview of a video or volume: ``S1 video 1280x720 px, 0 to 10 s, 250 frames;
+    10 are shown``, and what must be said of their choice.
+    """
+    w, h = header.size_wh
+    words = " ".join(filter(None, (header.study, header.modality, header.kind.value)))
+    size = f" {w}x{h} px" if header.kind is StudyKind.VIDEO else ""
+    spans = ", ".join(_render_span(span) for span in header.axes)
+    said = "".join(f"; {note}" for note in notes)
+    return sanitize(f"{words}{size}, {spans}; {shown} are shown{said}")
+
+
+def _render_span(span: AxisSpan) -> str:
+    start, end = (f"{round(value, 2):.10g}" for value in (span.start, span.end))
+    if span.axis is AxisName.TIME:
+        return f"{start} to {end} s, {span.pictures} frames"
+    return f"{span.axis} {start} to {end} mm, {span.pictures} slices"
 
 
 def render_question(case: Case) -> str:
@@ -72,7 +102,7 @@ def _letter(index: int) -> str:
 def build_view_event(view: View, turn: int, media_sha256: str) -> ViewEvent:
     """The record of a picture that is shown."""
     picture = view.picture
-    time_s, position_mm = _split_place(picture.place)
+    place = picture.place
     return ViewEvent(
         turn=turn,
         view=view.handle,
@@ -82,8 +112,8 @@ def build_view_event(view: View, turn: int, media_sha256: str) -> ViewEvent:
         origin_xy=picture.frame.origin_xy,
         scale_xy=picture.frame.scale_xy,
         window=picture.window,
-        time_s=time_s,
-        position_mm=position_mm,
+        time_s=place.time_s if place else None,
+        position_mm=place.position_mm if place else None,
         marked=picture.marked,
         media_sha256=media_sha256,
     )
@@ -91,7 +121,11 @@ def build_view_event(view: View, turn: int, media_sha256: str) -> ViewEvent:
 
 def build_evidence(name: str, finding: Finding, *, tool: str, views: Sequence[View], mask: MaskRef | None) -> Evidence:
     """The evidence that a finding becomes once it has a number; ``area_px`` is that of the mask."""
-    time_s, position_mm = _split_place(views[0].picture.place if views else None)
+    place, span = finding.place, finding.span
+    axis = place.axis if place else span.axis if span else None
+    shown = [view.picture.place for view in views if view.picture.place is not None] if finding.lies_along else []
+    values = tuple(place.value for place in shown) or None
+    timed = axis is AxisName.TIME
     return Evidence(
         id=name,
         kind=finding.kind,
@@ -106,15 +140,16 @@ def build_evidence(name: str, finding: Finding, *, tool: str, views: Sequence[Vi
         mask=mask,
         segmented=finding.segmented,
         window=finding.window,
-        time_s=time_s,
-        position_mm=position_mm,
+        time_s=place.time_s if place else None,
+        times_s=values if timed else None,
+        interval_s=(span.start, span.end) if span and timed else None,
+        axis=None if timed else axis,
+        position_mm=place.position_mm if place else None,
+        positions_mm=None if timed else values,
+        interval_mm=(span.start, span.end) if span and not timed else None,
+        pictures=tuple(view.picture.frame.root for view in views) if finding.lies_along else None,
+        integrity=finding.integrity,
     )
-
-
-def _split_place(place: Place | None) -> tuple[float | None, float | None]:
-    if place is None:
-        return None, None
-    return (place.value, None) if place.unit is AxisUnit.TIME_S else (None, place.value)
 
 
 def clean_text(text: str) -> str:

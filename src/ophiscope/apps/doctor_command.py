@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 from PIL import features
 
 from ophiscope import __version__
-from ophiscope.agent.ask import find_state_folder
 from ophiscope.agent.assemble import build_model, build_segmenter
 from ophiscope.agent.probe import ProbeReport, probe_coords
+from ophiscope.agent.source_paths import find_state_folder
 from ophiscope.apps.terminal import print_json, print_lines
 from ophiscope.errors import OphiscopeError, WrongInput
 from ophiscope.media.dicom_codecs import list_decoders
@@ -117,7 +117,7 @@ def _check_built(name: str, build: Any) -> _Check:
 
 
 def _check_state_folder() -> _Check:
-    folder = find_state_folder()
+    folder = find_state_folder() / "traces"
     at = next((parent for parent in (folder, *folder.parents) if parent.exists()), folder)
     writable = at.is_dir() and os.access(at, os.W_OK)
     return _Check("trace folder", writable, False, str(folder), "" if writable else "give --out, or set XDG_STATE_HOME")

@@ -41,6 +41,10 @@ class ModelCard:
     weights_sha256: str | None = None
     chat_template_sha256: str | None = None
     """Hash of the checkpoint's own template, which is not used."""
+    most_frames: int = 32
+    """Frames of a video, or slices of a volume, that are shown at once."""
+    frame_px: int | None = None
+    """Greatest number of pixels in each of them; ``max_view_px`` where None."""
 
     def __post_init__(self) -> None:
         if self.patch_px <= 0 or not 0 < self.min_view_px <= self.max_view_px:

@@ -3,12 +3,21 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+from ophiscope.core.axis import AxisName, Place, Stretch
 from ophiscope.core.region import Mask
 from ophiscope.core.window import Window
 
-__all__ = ["Evidence", "EvidenceKind", "Finding", "MaskRef", "Measurement", "Segmented"]
+__all__ = ["DEGRADED", "Evidence", "EvidenceKind", "Finding", "MaskRef", "Measurement", "Segmented"]
+
+
+DEGRADED = "degraded"
+"""What was seen contradicts its file: pictures are damaged, lost, or not where the container puts them."""
+
+
+def _is_none(value: object) -> bool:
+    return value is None
 
 
 class EvidenceKind(StrEnum):
@@ -96,8 +105,14 @@ class Evidence(BaseModel):
     interval_s: tuple[float, float] | None = None
     position_mm: float | None = None
     interval_mm: tuple[float, float] | None = None
+    axis: AxisName | None = Field(default=None, exclude_if=_is_none)
+    """Along which positions are given; None for time."""
+    positions_mm: tuple[float, ...] | None = Field(default=None, exclude_if=_is_none)
+    """Of the slices shown."""
+    pictures: tuple[str, ...] | None = Field(default=None, exclude_if=_is_none)
+    """Ids of the frames or slices shown, which end in what their file calls them (``#file=1#pts=1024``)."""
     integrity: str | None = None
-    """``degraded`` where the file contradicts itself."""
+    """:data:`DEGRADED` where the file contradicts itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,12 +122,22 @@ class Finding:
     kind: EvidenceKind
     study: str
     root: str
+    place: Place | None = None
+    """Of the frame or slice in a video or volume: where a region lies, or what was asked for."""
+    span: Stretch | None = None
+    """What was watched."""
     box_root_xyxy: tuple[float, float, float, float] | None = None
     score: float | None = None
     presence: float | None = None
     mask: Mask | None = None
     segmented: Segmented | None = None
     window: Window | None = None
+    integrity: str | None = None
     measures: str | None = None
     """Id of an earlier evidence that ``measurement`` belongs to; such a finding takes no number of its own."""
     measurement: Measurement | None = None
+
+    @property
+    def lies_along(self) -> bool:
+        """Whether it is about frames or slices, not about a region in one."""
+        return self.kind is not EvidenceKind.REGION

@@ -1,7 +1,7 @@
 """Which grid shows a region: sizes a model can take without anyone resizing again."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import Box
@@ -20,10 +20,22 @@ class ViewPolicy:
     """Sides are multiples of this."""
     max_view_px: int
     min_view_px: int
+    most_frames: int = 16
+    """Frames or slices that are shown at once."""
+    frame_px: int | None = None
+    """Pixels of each of them; ``max_view_px`` where None."""
+
+    @property
+    def of_frames(self) -> "ViewPolicy":
+        """The sizes of pictures that are shown beside many others."""
+        most = min(self.frame_px or self.max_view_px, self.max_view_px)
+        return replace(self, max_view_px=most, min_view_px=min(self.min_view_px, most))
 
     def __post_init__(self) -> None:
         if self.patch_px <= 0 or self.max_view_px < self.patch_px**2 or not 0 < self.min_view_px <= self.max_view_px:
             raise ValueError(f"ViewPolicy {self} needs patch > 0 and patch**2 <= max, 0 < min <= max (pixels).")
+        if self.most_frames <= 0 or (self.frame_px is not None and self.frame_px < self.patch_px**2):
+            raise ValueError(f"ViewPolicy {self} needs most_frames > 0 and patch**2 <= frame_px.")
 
 
 def compute_overview_frame(root: Frame, policy: ViewPolicy) -> Frame:

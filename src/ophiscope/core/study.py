@@ -1,18 +1,23 @@
-"""What a case looks at: a header without identity, and a source of clean pixels."""
+"""What a case looks at: a header without identity, and a source of clean pixels.
 
+A study of several pictures (a video, a volume) is a :class:`PictureStack`: each of its pictures is a still study of its
+own (:meth:`Study.at`), so that whatever works on a still picture works on a frame or a slice.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from ophiscope.core.axis import Place
+from ophiscope.core.axis import AxisName, Place
 from ophiscope.core.frame import Frame
 from ophiscope.core.window import Window
 
-__all__ = ["PixelSource", "Study", "StudyHeader", "StudyKind"]
+__all__ = ["AxisSpan", "PictureStack", "PixelSource", "Study", "StudyHeader", "StudyKind", "StudyPart", "Surveyed"]
 
 
 def _is_none(value: object) -> bool:
@@ -28,6 +33,37 @@ class StudyKind(StrEnum):
     """One picture, too large to be held: its root array is never made."""
     VIDEO = "video"
     VOLUME = "volume"
+
+
+def _is_empty(value: object) -> bool:
+    return value == ()
+
+
+class AxisSpan(BaseModel):
+    """One axis of a study that holds several pictures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    axis: AxisName
+    start: float
+    """Of the first picture; seconds or millimetres."""
+    end: float
+    """Where the last picture ends: half-open."""
+    pictures: int
+
+
+class StudyPart(BaseModel):
+    """One file of a video on the time line of its study: ``time_s = start_s + (pts - first_pts) * time_base``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: str
+    """Of the file."""
+    start_s: float
+    end_s: float
+    first_pts: int
+    time_base: tuple[int, int]
+    """Seconds per tick, as a fraction."""
 
 
 class StudyHeader(BaseModel):
@@ -65,14 +101,22 @@ class StudyHeader(BaseModel):
     """What the file was, by content."""
     notes: tuple[str, ...] = ()
     """What the reader did or left out, in plain words (for example ``overlay ignored``)."""
+    axes: tuple[AxisSpan, ...] = Field(default=(), exclude_if=_is_empty)
+    """Along what the pictures of a video or volume lie; none of a still picture."""
+    parts: tuple[StudyPart, ...] = Field(default=(), exclude_if=_is_empty)
+    """Files of a video, in order."""
+    integrity: str | None = Field(default=None, exclude_if=_is_none)
+    """``degraded`` where the files contradict themselves; the notes say how."""
+
+    def find_axis(self, axis: AxisName) -> AxisSpan | None:
+        """The span of an axis, where the study has it."""
+        return next((span for span in self.axes if span.axis is axis), None)
 
 
 class PixelSource(Protocol):
-    """Clean pixels of one study, on demand."""
+    """Clean pixels of one picture, on demand."""
 
-    def read(
-        self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int], place: Place | None = None
-    ) -> NDArray[np.generic]:
+    def read(self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]) -> NDArray[np.generic]:
         """The part of the root in ``box_xyxy`` (root pixels), resampled to ``size_wh``.
 
         Returns:
@@ -89,14 +133,94 @@ class PixelSource(Protocol):
         ...
 
 
+class Surveyed(NamedTuple):
+    """Which pictures give an overview of a study, and what must be said of them."""
+
+    places: tuple[Place, ...]
+    notes: tuple[str, ...] = ()
+
+
+class PictureStack(Protocol):
+    """The pictures of a study that holds several, on demand."""
+
+    def find(self, axis: AxisName, value: float) -> Place:
+        """The picture nearest to ``value``; the earlier one of two as near.
+
+        Raises:
+            ValueError: If there is no such axis.
+        """
+        ...
+
+    def spread(self, axis: AxisName, start: float, end: float, most: int) -> tuple[Place, ...]:
+        """At most ``most`` different pictures evenly over ``[start, end)``, in order; the nearest one where none lies
+        inside.
+
+        Raises:
+            ValueError: If there is no such axis.
+        """
+        ...
+
+    def survey(self, most: int) -> Surveyed:
+        """At most ``most`` pictures of the whole study."""
+        ...
+
+    def prefetch(self, places: Sequence[Place], size_wh: tuple[int, int]) -> None:
+        """Read several pictures at once, which are about to be shown whole on a grid of ``size_wh``.
+
+        Raises:
+            MediaRejected: If they cannot be decoded.
+        """
+        ...
+
+    def open(self, place: Place) -> "Study":
+        """One picture as a still study.
+
+        Raises:
+            MediaRejected: If it cannot be decoded.
+        """
+        ...
+
+    def is_degraded(self, places: Sequence[Place]) -> bool:
+        """Whether what was read of these pictures contradicts the file: damaged, lost or replaced by a neighbour."""
+        ...
+
+
+class _NoSource:
+    """Stands where a study has no one picture."""
+
+    def read(self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]) -> NDArray[np.generic]:
+        raise ValueError("A study of several pictures has no pixels of its own; choose one with Study.at.")
+
+    def read_root(self) -> NDArray[np.generic]:
+        raise ValueError("A study of several pictures has no root array of its own; choose one with Study.at.")
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
     """One study of a case: what is known of it, and its pixels."""
 
     header: StudyHeader
-    source: PixelSource
+    source: PixelSource = _NoSource()  # noqa: RUF009 (no state)
+    """Of a still picture."""
+    stack: PictureStack | None = None
+    """Of a video or volume."""
+    place: Place | None = None
+    """Of a frame or slice in its study."""
 
     @property
     def frame(self) -> Frame:
         """The root frame."""
         return Frame(self.header.root, self.header.size_wh)
+
+    def at(self, place: Place | None) -> "Study":
+        """The still picture there; the study itself where it is one picture and ``place`` is None.
+
+        Raises:
+            ValueError: If a place is missing or means nothing.
+            MediaRejected: If the picture cannot be decoded.
+        """
+        if self.stack is None and place in (None, self.place):
+            return self
+        if self.stack is None or place is None:
+            raise ValueError(f"Study {self.header.study} of kind {self.header.kind} has no picture at {place}.")
+        return self.stack.open(place)

@@ -16,12 +16,14 @@ from ophiscope.media.masks import MaskSet
 from ophiscope.media.metaimage import MetaImageReader
 from ophiscope.media.nifti import NiftiReader
 from ophiscope.media.nrrd import NrrdReader
+from ophiscope.media.progress import Progress, tell_nobody
 from ophiscope.media.raster import RasterReader
 from ophiscope.media.reader import Reader, ReadRequest
 from ophiscope.media.slide_dicom import is_dicom_slide
 from ophiscope.media.slide_file import read_slide
 from ophiscope.media.slide_tiff import find_slide_levels
-from ophiscope.media.sniff import MediaFormat
+from ophiscope.media.sniff import VIDEO_FORMATS, MediaFormat
+from ophiscope.media.video_open import Chapter, OpenedVideo, open_video
 
 __all__ = ["READERS", "decode_mask_file", "decode_study"]
 
@@ -29,8 +31,10 @@ READERS: tuple[Reader, ...] = (RasterReader(), DicomReader(), NiftiReader(), Nrr
 """Every reader at hand; the formats of no two overlap."""
 
 
-def decode_study(path: str | os.PathLike[str], request: ReadRequest) -> Study:
-    """Read one picture from a file, or from the series in a folder, or open a slide.
+def decode_study(
+    path: str | os.PathLike[str], request: ReadRequest, tell: Progress = tell_nobody
+) -> Study | OpenedVideo:
+    """Read one picture from a file, or from the series in a folder, or open a slide or video.
 
     The source of a slide is a :class:`~ophiscope.media.slide_file.SlideFile`, which holds its files open.
 
@@ -38,9 +42,11 @@ def decode_study(path: str | os.PathLike[str], request: ReadRequest) -> Study:
         MediaRejected: One line that names no path.
     """
     if os.path.isdir(path):
-        return read_folder(path, request)
+        return read_folder(path, request, tell)
     limits = request.limits
-    with open_media(path, limits, most_bytes=max(limits.file_bytes, limits.slide_bytes)) as media:
+    with open_media(path, limits, most_bytes=limits.largest_file_bytes) as media:
+        if media.format in VIDEO_FORMATS:
+            return open_video([Chapter(path)], request, tell)
         if _is_slide(media, limits):
             return read_slide([path], request)
         check_file_size(media.size_bytes, limits.file_bytes)

@@ -17,10 +17,12 @@ from ophiscope.media.dicom_places import FramePlace, list_places
 from ophiscope.media.dicom_series import choose_series, group_series, read_series
 from ophiscope.media.guard import OpenedMedia, check_file_size, open_media
 from ophiscope.media.limits import Limits
+from ophiscope.media.progress import Progress
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.slide_dicom import is_dicom_slide
 from ophiscope.media.slide_file import read_slide
 from ophiscope.media.sniff import MediaFormat
+from ophiscope.media.video_open import OpenedVideo
 
 __all__ = ["read_folder"]
 
@@ -29,7 +31,7 @@ _NO_PICTURES = (MediaCode.UNKNOWN_FORMAT, MediaCode.UNSUPPORTED, MediaCode.EMPTY
 """Reasons for which a file in a folder is passed over without a word: a text, a DICOMDIR, a report."""
 
 
-def read_folder(path: str | os.PathLike[str], request: ReadRequest) -> Study:
+def read_folder(path: str | os.PathLike[str], request: ReadRequest, tell: Progress) -> Study | OpenedVideo:
     """One picture or slice of the series in a folder.
 
     Raises:
@@ -114,7 +116,7 @@ def _scan(paths: list[str], limits: Limits) -> _Scanned:
     scanned = _Scanned([], [], [], {}, {})
     for path in paths:
         try:
-            with open_media(path, limits, most_bytes=max(limits.file_bytes, limits.slide_bytes)) as media:
+            with open_media(path, limits, most_bytes=limits.largest_file_bytes) as media:
                 if media.format is MediaFormat.DICOM:
                     _scan_file(scanned, path, media, limits)
         except MediaRejected as refusal:

@@ -45,6 +45,10 @@ class Limits:
     slide_tile_side_px: int = 4096
     slide_view_pixels: int = 2_000_000_000
     """Decoded for one view of a whole slide; a tile counts as 256x256 at least."""
+    video_bytes: int = 256 << 30
+    """Of one file of a video, which is never read at once."""
+    video_frames: int = 4_000_000
+    """Of all files of a video."""
     worker_bytes: int = 2 << 30
     """Memory of the process that decodes."""
     worker_cpu_s: int = 60
@@ -58,6 +62,11 @@ class Limits:
 
     def __str__(self) -> str:
         return "\n".join(f"{field.name} = {getattr(self, field.name)}" for field in fields(self))
+
+    @property
+    def largest_file_bytes(self) -> int:
+        """Of a file that may turn out to be one that is never read at once."""
+        return max(self.file_bytes, self.slide_bytes, self.video_bytes)
 
     @property
     def decoded_pixels(self) -> int:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.axis import Place
 from ophiscope.core.frame import Frame
 from ophiscope.core.study import Study
 from ophiscope.core.view import Picture
@@ -30,23 +29,23 @@ def compute_curved(
     return np.asarray(255 - grey if inverted else grey, dtype=np.uint8)
 
 
-def render_picture(study: Study, frame: Frame, *, window: Window | None = None, place: Place | None = None) -> Picture:
-    """What ``frame`` shows of ``study``, from clean pixels.
+def render_picture(study: Study, frame: Frame, *, window: Window | None = None) -> Picture:
+    """What ``frame`` shows of one picture, from clean pixels.
 
     Args:
-        study: Where the pixels come from; ``frame`` must have its root.
+        study: A still picture, or a frame or slice (:meth:`~ophiscope.core.study.Study.at`); ``frame`` must have its
+            root.
         frame: The grid to show.
         window: Level and width of a scalar study; its default where None, by a curve where its file has one (then the
             picture says no window). Colour studies take none.
-        place: The frame or slice of a video or volume.
 
     Raises:
         ValueError: If the frame is of another root, or a colour study is given a window.
     """
-    header = study.header
+    header, place = study.header, study.place
     if frame.root != header.root:
         raise ValueError(f"Frame of image {frame.root!r} cannot show image {header.root!r}.")
-    values = study.source.read(frame.root_box_xyxy, frame.size_wh, place)
+    values = study.source.read(frame.root_box_xyxy, frame.size_wh)
     if header.channels == 3:
         if window is not None:
             raise ValueError("A colour picture has no window; window applies to scalar studies (CT, MR, DX).")

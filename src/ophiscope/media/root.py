@@ -5,7 +5,6 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.axis import Place
 from ophiscope.media.resample import resample
 
 __all__ = ["ArraySource", "compute_root_id"]
@@ -36,12 +35,8 @@ class ArraySource:
         self._array.setflags(write=False)
         self._slope, self._intercept = slope_intercept
 
-    def read(
-        self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int], place: Place | None = None
-    ) -> NDArray[np.generic]:
+    def read(self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]) -> NDArray[np.generic]:
         """See :meth:`ophiscope.core.study.PixelSource.read`."""
-        if place is not None:
-            raise ValueError(f"A still picture has no place {place}.")
         pixels = resample(self._array, box_xyxy, size_wh)
         if pixels.ndim == 3:
             return pixels

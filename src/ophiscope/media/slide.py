@@ -1,27 +1,16 @@
 """Whole slides: files of any size of which a few tiles are decoded for every view."""
 
 import hashlib
-import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ophiscope.core.study import StudyHeader, StudyKind
-from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import OpenedMedia
 from ophiscope.media.tiles import TiledPicture
 
-__all__ = ["Fingerprint", "Slide", "build_slide_header", "check_fingerprint", "compute_content_id", "read_fingerprint"]
+__all__ = ["Slide", "build_slide_header", "compute_content_id"]
 
 _HASHED_AT_ONCE = 1 << 22
-
-
-class Fingerprint(NamedTuple):
-    """What tells whether a file is still the one that was opened."""
-
-    device: int
-    inode: int
-    size_bytes: int
-    changed_ns: int
 
 
 class Slide(NamedTuple):
@@ -29,22 +18,6 @@ class Slide(NamedTuple):
 
     header: StudyHeader
     picture: TiledPicture
-
-
-def read_fingerprint(media: OpenedMedia) -> Fingerprint:
-    """Of an open file."""
-    status = os.fstat(media.file.fileno())
-    return Fingerprint(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-
-
-def check_fingerprint(media: OpenedMedia, expected: Fingerprint) -> None:
-    """Refuse a file that is not the one that was opened first.
-
-    Raises:
-        MediaRejected: ``unreadable``.
-    """
-    if read_fingerprint(media) != expected:
-        raise MediaRejected(MediaCode.UNREADABLE, "the slide has changed since it was opened; open it again")
 
 
 def compute_content_id(files: Sequence[OpenedMedia]) -> str:

@@ -8,20 +8,14 @@ from contextlib import ExitStack
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.axis import Place
 from ophiscope.core.study import Study, StudyHeader
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.deid import TEXT_ON_PIXELS
+from ophiscope.media.fingerprint import Fingerprint, check_fingerprint, read_fingerprint
 from ophiscope.media.guard import OpenedMedia, open_media
 from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest, refuse_selection
-from ophiscope.media.slide import (
-    Fingerprint,
-    build_slide_header,
-    check_fingerprint,
-    compute_content_id,
-    read_fingerprint,
-)
+from ophiscope.media.slide import build_slide_header, compute_content_id
 from ophiscope.media.slide_dicom import open_dicom_levels
 from ophiscope.media.slide_tiff import find_slide_levels, find_slide_spacing
 from ophiscope.media.sniff import MediaFormat
@@ -102,12 +96,8 @@ class SlideFile:
         """Close the files."""
         self._stack.close()
 
-    def read(
-        self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int], place: Place | None = None
-    ) -> NDArray[np.generic]:
+    def read(self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]) -> NDArray[np.generic]:
         """See :meth:`ophiscope.core.study.PixelSource.read`."""
-        if place is not None:
-            raise ValueError(f"A slide has no place {place}.")
         return self.picture.read(box_xyxy, size_wh)
 
     def read_root(self) -> NDArray[np.generic]:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.axis import Place
+from ophiscope.media.fingerprint import Fingerprint
 from ophiscope.media.limits import Limits
-from ophiscope.media.slide import Fingerprint
 from ophiscope.media.worker_wire import RegionRequest
 from ophiscope.media.workers import borrow_worker
 
@@ -26,16 +25,12 @@ class SlideSource:
     def __init__(self, paths: Sequence[str], fingerprints: Sequence[Fingerprint], limits: Limits) -> None:
         self._paths, self._fingerprints, self._limits = tuple(paths), tuple(fingerprints), limits
 
-    def read(
-        self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int], place: Place | None = None
-    ) -> NDArray[np.generic]:
+    def read(self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]) -> NDArray[np.generic]:
         """See :meth:`ophiscope.core.study.PixelSource.read`.
 
         Raises:
             MediaRejected: If the files have changed, or a tile is damaged.
         """
-        if place is not None:
-            raise ValueError(f"A slide has no place {place}.")
         with borrow_worker() as worker:
             return worker.decode_region(RegionRequest(self._paths, self._fingerprints, box_xyxy, size_wh, self._limits))
 

@@ -7,10 +7,10 @@ from enum import StrEnum
 
 from ophiscope.errors import MediaCode, MediaRejected
 
-__all__ = ["ACCEPTED", "GZIP_MAGIC", "MediaFormat", "sniff"]
+__all__ = ["ACCEPTED", "GZIP_MAGIC", "VIDEO_FORMATS", "MediaFormat", "sniff"]
 
 _INFLATED_HEAD_BYTES = 600
-ACCEPTED = "PNG, JPEG, TIFF, BMP, WEBP, DICOM, NIfTI, NRRD and MetaImage"
+ACCEPTED = "PNG, JPEG, TIFF, BMP, WEBP, DICOM, NIfTI, NRRD, MetaImage, MP4, MOV, MKV, WebM, AVI and MPEG-TS"
 """What an error message offers."""
 
 
@@ -26,12 +26,23 @@ class MediaFormat(StrEnum):
     NIFTI = "application/x-nifti"
     NRRD = "application/x-nrrd"
     METAIMAGE = "application/x-metaimage"
+    MP4 = "video/mp4"
+    MATROSKA = "video/matroska"
+    AVI = "video/vnd.avi"
+    MPEG_TS = "video/mp2t"
 
+
+VIDEO_FORMATS = frozenset((MediaFormat.MP4, MediaFormat.MATROSKA, MediaFormat.AVI, MediaFormat.MPEG_TS))
 
 _FIRST_VRS = (b"UL", b"OB", b"UI", b"CS", b"SH", b"DA")
 _LONGEST_FIRST_ELEMENT = 256
 GZIP_MAGIC = b"\x1f\x8b"
 _METAIMAGE = re.compile(rb"(ObjectType|ObjectSubType|Comment|NDims)[ \t]*=")
+_MP4_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"skip", b"free", b"pnot")
+"""What a file of the QuickTime family may begin with."""
+_TS_PACKETS = ((188, 0), (192, 4))
+"""Length of a packet, and what stands before its first sync byte (a time stamp, on discs)."""
+_TS_SYNCS = 5
 _BMP_HEADERS = (12, 40, 52, 56, 64, 108, 124)
 
 _REFUSED: tuple[tuple[int, bytes, str], ...] = (
@@ -49,9 +60,6 @@ _REFUSED: tuple[tuple[int, bytes, str], ...] = (
     (0, b"GIF8", "a GIF"),
     (4, b"ftypheic", "a HEIC picture"),
     (4, b"ftypavif", "an AVIF picture"),
-    (4, b"ftyp", "a video (MP4 or MOV)"),
-    (0, b"\x1aE\xdf\xa3", "a video (Matroska or WebM)"),
-    (8, b"AVI ", "a video (AVI)"),
     (0, b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
     (0, b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
     (344, b"ni1\x00", "one half of a NIfTI pair (.hdr with .img); convert it to one .nii file"),
@@ -73,6 +81,26 @@ def sniff(head: bytes) -> MediaFormat:
         if head.startswith((b"MZ", b"\x7fELF")):
             raise MediaRejected(MediaCode.UNSUPPORTED, "a DICOM file that is also a program is refused")
         return MediaFormat.DICOM
+    picture = _sniff_raster(head)
+    if picture is not None:
+        return picture
+    if _looks_like_dicom(head):
+        return MediaFormat.DICOM
+    volume = _sniff_volume(head)
+    if volume is not None:
+        return volume
+    for offset, magic, what in _REFUSED:
+        if head[offset : offset + len(magic)] == magic:
+            raise MediaRejected(MediaCode.UNSUPPORTED, f"this is {what}; accepted are {ACCEPTED}")
+    video = _sniff_video(head)
+    if video is not None:
+        return video
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        raise MediaRejected(MediaCode.UNSUPPORTED, f"this is XML, HTML or SVG; accepted are {ACCEPTED}")
+    raise MediaRejected(MediaCode.UNKNOWN_FORMAT, f"its content is of no known format; accepted are {ACCEPTED}")
+
+
+def _sniff_raster(head: bytes) -> MediaFormat | None:
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return MediaFormat.PNG
     if head.startswith(b"\xff\xd8\xff"):
@@ -83,17 +111,22 @@ def sniff(head: bytes) -> MediaFormat:
         return MediaFormat.WEBP
     if head.startswith(b"BM") and int.from_bytes(head[14:18], "little") in _BMP_HEADERS:
         return MediaFormat.BMP
-    if _looks_like_dicom(head):
-        return MediaFormat.DICOM
-    volume = _sniff_volume(head)
-    if volume is not None:
-        return volume
-    for offset, magic, what in _REFUSED:
-        if head[offset : offset + len(magic)] == magic:
-            raise MediaRejected(MediaCode.UNSUPPORTED, f"this is {what}; accepted are {ACCEPTED}")
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        raise MediaRejected(MediaCode.UNSUPPORTED, f"this is XML, HTML or SVG; accepted are {ACCEPTED}")
-    raise MediaRejected(MediaCode.UNKNOWN_FORMAT, f"its content is of no known format; accepted are {ACCEPTED}")
+    return None
+
+
+def _sniff_video(head: bytes) -> MediaFormat | None:
+    """The container, by what a file of it must begin with."""
+    if head[4:8] in _MP4_BOXES:
+        return MediaFormat.MP4
+    if head.startswith(b"\x1aE\xdf\xa3"):
+        return MediaFormat.MATROSKA
+    if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
+        return MediaFormat.AVI
+    for packet_bytes, lead in _TS_PACKETS:
+        syncs = head[lead : lead + _TS_SYNCS * packet_bytes : packet_bytes]
+        if len(syncs) == _TS_SYNCS and set(syncs) == {0x47}:
+            return MediaFormat.MPEG_TS
+    return None
 
 
 def _looks_like_dicom(head: bytes) -> bool:

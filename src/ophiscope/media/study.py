@@ -9,8 +9,11 @@ from ophiscope.core.volume import SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.limits import LIMITS_VARIABLE, Limits, read_limits
 from ophiscope.media.masks import MaskSet
+from ophiscope.media.progress import Progress, tell_nobody
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.slide_source import SlideSource
+from ophiscope.media.video import build_video_study
+from ophiscope.media.video_open import OpenedVideo
 from ophiscope.media.workers import borrow_worker
 
 __all__ = ["read_masks", "read_study"]
@@ -33,8 +36,9 @@ def read_study(
     frame: int | None = None,
     slice_at: SliceChoice | None = None,
     series: int | None = None,
+    tell: Progress = tell_nobody,
 ) -> Study:
-    """Read one picture from a file, in a process whose memory and time are limited.
+    """Read one picture from a file, or open a slide or video, in a process whose memory and time are limited.
 
     Args:
         path: A regular local file; its name says nothing to the reader and is kept nowhere.
@@ -43,15 +47,18 @@ def read_study(
         frame: Which picture of a file that holds several, from 0.
         slice_at: Which slice of a volume.
         series: Which series of a folder that holds several, from 0.
+        tell: Hears which share of a long job (a large video is hashed) is done.
 
     Raises:
         MediaRejected: One line that starts with the given path; for the user's terminal only, never for a trace.
     """
     limits = read_limits() if limits is None else limits
     with _naming(path, study), borrow_worker() as worker:
-        found = worker.decode(path, ReadRequest(study, frame, slice_at, series, limits))
+        found = worker.decode(path, ReadRequest(study, frame, slice_at, series, limits), tell)
     if isinstance(found, Study):
         return found
+    if isinstance(found, OpenedVideo):
+        return build_video_study(found, limits)
     return Study(found.header, SlideSource(found.paths, found.fingerprints, limits))
 
 

@@ -6,12 +6,14 @@ core behind.
 
 import os
 import sys
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.limits import read_limits
 
 __all__ = ["main"]
+
+_READ_BYTES_PER_S = 50_000_000
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
             message = read_message(requests)
         except EOFError:
             return
-        _limit_time(limits.worker_cpu_s)
+        _limit_time(limits.worker_cpu_s + _count_reading_s(message))
         try:
             jobs.serve(message)
         except MediaRejected as refusal:
@@ -57,6 +59,14 @@ def _limit_memory(most_bytes: int) -> None:
         return
     for what, most in ((resource.RLIMIT_AS, most_bytes), (resource.RLIMIT_FSIZE, 0), (resource.RLIMIT_CORE, 0)):
         resource.setrlimit(what, (most, most))
+
+
+def _count_reading_s(message: dict[str, Any]) -> int:
+    """More time for files that are gone through from end to end, however large they are (videos, slides)."""
+    try:
+        return os.stat(bytes.fromhex(message["path"])).st_size // _READ_BYTES_PER_S
+    except (KeyError, ValueError, OSError):
+        return 0
 
 
 def _limit_time(job_s: int) -> None:

@@ -12,15 +12,15 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.study import Study, StudyHeader, StudyKind
+from ophiscope.core.study import Study, StudyHeader
 from ophiscope.core.volume import SliceAxis, SliceChoice, VoxelGrid
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.fingerprint import Fingerprint
 from ophiscope.media.guard import check_picture
 from ophiscope.media.limits import Limits
 from ophiscope.media.masks import MaskFrame, MaskSet, Segment
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.root import ArraySource
-from ophiscope.media.slide import Fingerprint
 
 __all__ = [
     "RegionRequest",
@@ -28,10 +28,13 @@ __all__ = [
     "parse_masks_request",
     "parse_region_request",
     "parse_request",
+    "parse_slide_answer",
+    "parse_study_answer",
+    "read_answer",
+    "read_buffer",
     "read_masks_answer",
     "read_message",
     "read_region_answer",
-    "read_study_answer",
     "render_masks_request",
     "render_region_request",
     "render_request",
@@ -45,7 +48,7 @@ __all__ = [
 
 _LENGTH = struct.Struct("<I")
 _MOST_MESSAGE_BYTES = 1 << 20
-_KINDS = ("|u1", "<u2")
+_KINDS = ("|u1", "<u2", "<i8")
 
 
 def write_message(pipe: BinaryIO, message: dict[str, Any]) -> None:
@@ -164,15 +167,15 @@ def read_masks_answer(pipe: BinaryIO, limits: Limits) -> MaskSet:
     """The masks that a worker read.
 
     Raises:
-        MediaRejected, EOFError, ValueError: As :func:`read_study_answer`.
+        MediaRejected, EOFError, ValueError: As :func:`read_answer` and :func:`parse_study_answer`.
     """
-    message = _read_answer(pipe)
+    message = read_answer(pipe)
     said = message["mask_set"]
     h, w = (int(number) for number in said["size"])
     count = len(said["frames"])
     if min(h, w) <= 0 or h * w * count > limits.expanded_bytes:
         raise ValueError(f"A worker sent {count} masks of {w}x{h} pixels.")
-    packed = _read_buffer(pipe, message, (count, (h * w + 7) // 8))
+    packed = read_buffer(pipe, message, (count, (h * w + 7) // 8))
     frames = [
         MaskFrame(int(number), slice_k, np.unpackbits(bits, count=h * w).reshape(h, w).astype(np.bool_))
         for (number, slice_k), bits in zip(said["frames"], packed, strict=True)
@@ -213,20 +216,20 @@ def write_pixels(pipe: BinaryIO, array: NDArray[np.generic], **more: Any) -> Non
     pipe.flush()
 
 
-def read_study_answer(pipe: BinaryIO, limits: Limits) -> Study | SlideAnswer:
-    """The study that a worker read; the pixels go straight into a buffer of ours.
+def parse_slide_answer(message: dict[str, Any], header: StudyHeader) -> SlideAnswer:
+    """The slide that a worker opened."""
+    slide = message["slide"]
+    paths = tuple(os.fsdecode(bytes.fromhex(path)) for path in slide["paths"])
+    return SlideAnswer(header, paths, tuple(Fingerprint(*map(int, one)) for one in slide["fingerprints"]))
+
+
+def parse_study_answer(pipe: BinaryIO, message: dict[str, Any], header: StudyHeader, limits: Limits) -> Study:
+    """The still picture that a worker read; the pixels go straight into a buffer of ours.
 
     Raises:
-        MediaRejected: As the worker did.
         EOFError: If the worker is gone.
         ValueError: If what it says contradicts itself or the limits.
     """
-    message = _read_answer(pipe)
-    header = StudyHeader.model_validate(message["header"])
-    if header.kind is StudyKind.SLIDE:
-        slide = message["slide"]
-        paths = tuple(os.fsdecode(bytes.fromhex(path)) for path in slide["paths"])
-        return SlideAnswer(header, paths, tuple(Fingerprint(*map(int, one)) for one in slide["fingerprints"]))
     w, h = header.size_wh
     array = _read_pixels(pipe, message, (h, w) if header.channels == 1 else (h, w, 3), limits)
     return Study(header, ArraySource(array, header.slope_intercept))
@@ -236,13 +239,19 @@ def read_region_answer(pipe: BinaryIO, request: RegionRequest) -> NDArray[np.gen
     """The part of a slide that was asked for.
 
     Raises:
-        MediaRejected, EOFError, ValueError: As :func:`read_study_answer`.
+        MediaRejected, EOFError, ValueError: As :func:`read_answer` and :func:`parse_study_answer`.
     """
     w, h = request.size_wh
-    return _read_pixels(pipe, _read_answer(pipe), (h, w, 3), request.limits)
+    return _read_pixels(pipe, read_answer(pipe), (h, w, 3), request.limits)
 
 
-def _read_answer(pipe: BinaryIO) -> dict[str, Any]:
+def read_answer(pipe: BinaryIO) -> dict[str, Any]:
+    """The message that an answer begins with.
+
+    Raises:
+        MediaRejected: As the worker did.
+        EOFError, ValueError: As :func:`read_message`.
+    """
     message = read_message(pipe)
     if "code" in message:
         raise MediaRejected(MediaCode(message["code"]), str(message["why"]))
@@ -256,10 +265,16 @@ def _read_pixels(
         check_picture((shape[1], shape[0]), limits, bytes_per_pixel=4)
     except MediaRejected as refusal:
         raise ValueError(str(refusal)) from None  # a fault of the worker, not of the file: its pixels are in the pipe
-    return _read_buffer(pipe, message, shape)
+    return read_buffer(pipe, message, shape)
 
 
-def _read_buffer(pipe: BinaryIO, message: dict[str, Any], shape: tuple[int, ...]) -> NDArray[Any]:
+def read_buffer(pipe: BinaryIO, message: dict[str, Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """The array that a message announced.
+
+    Raises:
+        EOFError: If the worker is gone.
+        ValueError: If the message announces another shape.
+    """
     if message["kind"] not in _KINDS or message["shape"] != list(shape):
         raise ValueError(f"A worker sent pixels {message['kind']!r} {message['shape']!r} instead of {shape}.")
     array = np.empty(shape, np.dtype(message["kind"]))

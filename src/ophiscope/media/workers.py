@@ -16,19 +16,30 @@ from typing import Any, BinaryIO, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.study import Study
+from ophiscope.core.study import Study, StudyHeader, StudyKind
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import is_address
 from ophiscope.media.limits import LIMITS_VARIABLE, Limits
 from ophiscope.media.masks import MaskSet
+from ophiscope.media.progress import Progress, tell_nobody
 from ophiscope.media.reader import ReadRequest
+from ophiscope.media.video_open import OpenedVideo
+from ophiscope.media.video_wire import (
+    FramesAnswer,
+    FramesRequest,
+    parse_video_answer,
+    read_frames_answer,
+    render_frames_request,
+)
 from ophiscope.media.worker_wire import (
     RegionRequest,
     SlideAnswer,
+    parse_slide_answer,
+    parse_study_answer,
+    read_answer,
     read_masks_answer,
     read_message,
     read_region_answer,
-    read_study_answer,
     render_masks_request,
     render_region_request,
     render_request,
@@ -58,6 +69,31 @@ _KEPT_ENVIRONMENT = (
 """Nothing else goes along: no key, no proxy, no name of a server."""
 
 
+class _Deadline:
+    """Ends a job that takes too long, unless it is begun anew in time."""
+
+    def __init__(self, wait_s: float, end: Callable[[], None]) -> None:
+        self._wait_s, self._end = wait_s, end
+        self.passed = False
+        self._start()
+
+    def restart(self) -> None:
+        self.stop()
+        self._start()
+
+    def stop(self) -> None:
+        self._timer.cancel()
+
+    def _start(self) -> None:
+        self._timer = threading.Timer(self._wait_s, self._pass)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _pass(self) -> None:
+        self.passed = True
+        self._end()
+
+
 class DecodeWorker:
     """One process that decodes files, one after the other.
 
@@ -81,6 +117,7 @@ class DecodeWorker:
             start_new_session=True,  # Ctrl-C goes to the person's program, which ends this one
         )
         self._deadline_s, self._start_s, self._ready = deadline_s, start_s, False
+        self._clock: _Deadline
         self.jobs_left = _JOBS
 
     @property
@@ -93,14 +130,29 @@ class DecodeWorker:
         """Whether it may get another job."""
         return self.jobs_left > 0 and self._process.poll() is None
 
-    def decode(self, path: str | os.PathLike[str], request: ReadRequest) -> Study | SlideAnswer:
-        """Read one picture, or open a slide.
+    def decode(
+        self, path: str | os.PathLike[str], request: ReadRequest, tell: Progress = tell_nobody
+    ) -> Study | SlideAnswer | OpenedVideo:
+        """Read one picture, or open a slide or video.
+
+        Args:
+            path: Of a file or folder.
+            request: What is wanted of it.
+            tell: Hears which share of a long job is done.
 
         Raises:
             MediaRejected: With the reason; ``decoder_failed`` or ``too_slow`` where the worker did not survive it.
         """
         wish = render_request(_locate(path), request)
-        return self._run(wish, lambda pipe: read_study_answer(pipe, request.limits))
+        return self._run(wish, lambda pipe: _read_opened(pipe, request.limits, self._hear(pipe, tell)))
+
+    def decode_frames(self, request: FramesRequest) -> FramesAnswer:
+        """Look at frames of a video.
+
+        Raises:
+            MediaRejected: As :meth:`decode`.
+        """
+        return self._run(render_frames_request(request), lambda pipe: read_frames_answer(pipe, request))
 
     def decode_region(self, request: RegionRequest) -> NDArray[np.generic]:
         """Read a part of a slide; uint8 ``(h, w, 3)``.
@@ -118,14 +170,17 @@ class DecodeWorker:
         """
         return self._run(render_masks_request(_locate(path), limits), lambda pipe: read_masks_answer(pipe, limits))
 
+    def _hear(self, pipe: BinaryIO, tell: Progress) -> dict[str, Any]:
+        """The message that an answer begins with; for as long as there is progress there is more time."""
+        while "progress" in (message := read_answer(pipe)):
+            self._clock.restart()
+            tell(float(message["progress"]))
+        return message
+
     def _run(self, wish: dict[str, Any], read_answer: Callable[[BinaryIO], _Answer]) -> _Answer:
         self.jobs_left -= 1
         stdin, stdout = cast("BinaryIO", self._process.stdin), cast("BinaryIO", self._process.stdout)
-        late = threading.Event()
-        wait_s = self._deadline_s + (0.0 if self._ready else self._start_s)
-        timer = threading.Timer(wait_s, self._give_up, (late,))
-        timer.daemon = True
-        timer.start()
+        self._clock = _Deadline(self._deadline_s + (0.0 if self._ready else self._start_s), self._process.kill)
         try:
             if not self._ready:
                 read_message(stdout)
@@ -136,12 +191,12 @@ class DecodeWorker:
             raise
         except (EOFError, OSError, ValueError):
             self.stop()
-            raise self._explain(late=late.is_set()) from None
+            raise self._explain(late=self._clock.passed) from None
         except BaseException:
             self.stop()  # Ctrl-C in the middle of an answer: what remains of it must not be read as the next one
             raise
         finally:
-            timer.cancel()
+            self._clock.stop()
 
     def stop(self) -> None:
         """End the process, whatever it is doing."""
@@ -152,16 +207,21 @@ class DecodeWorker:
                 cast("BinaryIO", pipe).close()
         self._process.wait()
 
-    def _give_up(self, late: threading.Event) -> None:
-        late.set()
-        self._process.kill()
-
     def _explain(self, *, late: bool) -> MediaRejected:
         if late or -(self._process.returncode or 0) == _OUT_OF_TIME:
             return MediaRejected(
                 MediaCode.TOO_SLOW, "it takes too long to decode (worker_cpu_s); the decoder was stopped"
             )
         return MediaRejected(MediaCode.DECODER_FAILED, "its decoder crashed; the file is damaged, or made to do that")
+
+
+def _read_opened(pipe: BinaryIO, limits: Limits, message: dict[str, Any]) -> Study | SlideAnswer | OpenedVideo:
+    header = StudyHeader.model_validate(message["header"])
+    if header.kind is StudyKind.SLIDE:
+        return parse_slide_answer(message, header)
+    if header.kind is StudyKind.VIDEO:
+        return parse_video_answer(pipe, message, header)
+    return parse_study_answer(pipe, message, header, limits)
 
 
 def _locate(path: str | os.PathLike[str]) -> bytes:

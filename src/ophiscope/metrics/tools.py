@@ -53,6 +53,8 @@ _STOPPED_AT = {
     ToolCode.UNKNOWN_EVIDENCE: CallStage.FITS_SCHEMA,
     ToolCode.BAD_BOX: CallStage.FITS_SCHEMA,
     ToolCode.BAD_WINDOW: CallStage.FITS_SCHEMA,
+    ToolCode.UNKNOWN_STUDY: CallStage.FITS_SCHEMA,
+    ToolCode.BAD_PLACE: CallStage.FITS_SCHEMA,
     ToolCode.UNKNOWN_TARGET: CallStage.FITS_SCHEMA,
     ToolCode.NOT_APPLICABLE: CallStage.FITS_SCHEMA,
     ToolCode.NO_MASK: CallStage.FITS_SCHEMA,

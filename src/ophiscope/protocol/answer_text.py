@@ -17,6 +17,7 @@ without options
   ``3``, ``count 3``                                  count
   ``mask [E1]``, ``mask E1``                          mask: that evidence's
   ``box [E1]``, ``box E1``                            box: that evidence's
+  ``interval [E1]``, ``time [E1]``                    interval or time: that evidence's
   ``box [10, 20, 30, 40]``, ``... in view 2``         box, in the model's numbers, of view 1 unless it says another
   ``point [10, 20]``, ``... in view 2``               point, likewise
   ``time 12.5 s``, ``position -3.5 mm``               time
@@ -56,7 +57,7 @@ _LETTER_AND_TEXT = re.compile(r"(?:\(([A-Z])\)|([A-Z])[.):]) ?(.+)", re.DOTALL)
 _INSUFFICIENT = re.compile(r"(?:cannot tell\b|insufficient(?=[.,;:]|$))[ .,;:-]*(.*)", _FLAGS | re.DOTALL)
 _YES_NO = re.compile(r"(yes|no)(?:$|[,;:]|\.(?! ?[0-9]))(?![ ,;:.]*(?:yes|no)\b)", _FLAGS)
 _COUNT = re.compile(r"(?:count )?(0|[1-9][0-9]{0,5})", _FLAGS)
-_OF_EVIDENCE = re.compile(rf"(mask|box)(?: ({_ID}))?", _FLAGS)
+_OF_EVIDENCE = re.compile(rf"(mask|box|interval|time)(?: ({_ID}))?", _FLAGS)
 _PLACE = re.compile(rf"(box|point) ?\[ ?({_NUMBER}(?: ?, ?{_NUMBER}){{1,3}}) ?\]{_VIEW}", _FLAGS)
 _AXIS = re.compile(rf"(?:time ({_POSITIVE}) ?s|position ({_NUMBER}) ?mm)", _FLAGS)
 _INTERVAL = re.compile(
@@ -173,7 +174,7 @@ def _read_evidence(blank: ParsedAnswer, short: str) -> ParsedAnswer | None:
     named = tuple(dict.fromkeys([*([found.group(2)] if found.group(2) else []), *blank.citations]))
     if len(named) != 1:
         return None
-    kind = ResultKind.MASK if found.group(1).casefold() == "mask" else ResultKind.BOX
+    kind = ResultKind(found.group(1).casefold())
     return replace(blank, kind=kind, evidence=named[0], citations=named)
 
 

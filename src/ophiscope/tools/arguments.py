@@ -13,7 +13,16 @@ from ophiscope.core.action import Call
 from ophiscope.errors import ToolCode, ToolError
 from ophiscope.tools.tool import Tool
 
-__all__ = ["Arguments", "BoxNumbers", "EvidenceId", "ViewHandle", "parse_arguments", "render_schema", "render_value"]
+__all__ = [
+    "Arguments",
+    "BoxNumbers",
+    "EvidenceId",
+    "StudyHandle",
+    "ViewHandle",
+    "parse_arguments",
+    "render_schema",
+    "render_value",
+]
 
 _SHOWN_CHARS = 40
 
@@ -23,6 +32,8 @@ ViewHandle = StrictInt
 """The number under which a view was shown."""
 EvidenceId = StrictStr
 """``E1``, ``E2``, ..."""
+StudyHandle = StrictStr
+"""``S1``, ``S2``, ..."""
 
 
 class Arguments(BaseModel):

@@ -4,7 +4,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from ophiscope.core.case import Case
+from ophiscope.core.study import StudyKind
 from ophiscope.errors import WrongInput
+from ophiscope.tools.crop_video import CropStack, CropVideo
+from ophiscope.tools.get_frame import GetFrame, GetSlice
 from ophiscope.tools.measure import Measure
 from ophiscope.tools.registry import Registry
 from ophiscope.tools.segment_box import SegmentBox
@@ -24,6 +27,14 @@ def _has_scalar(case: Case) -> bool:
     return any(study.header.channels == 1 for study in case.studies)
 
 
+def _has_frames(case: Case) -> bool:
+    return any(study.header.kind is StudyKind.VIDEO for study in case.studies)
+
+
+def _has_slices(case: Case) -> bool:
+    return any(study.header.kind is StudyKind.VOLUME for study in case.studies)
+
+
 @dataclass(frozen=True, slots=True)
 class ToolEntry:
     """How a tool is made, and which cases it suits. An entry point of ``ophiscope.tools`` names one of these."""
@@ -40,6 +51,10 @@ TOOLS: Registry[ToolEntry] = Registry(
         "segment_box": ToolEntry(SegmentBox),
         "segment_text": ToolEntry(SegmentText),
         "measure": ToolEntry(Measure),
+        "crop_video": ToolEntry(CropVideo, _has_frames),
+        "get_frame": ToolEntry(GetFrame, _has_frames),
+        "crop_stack": ToolEntry(CropStack, _has_slices),
+        "get_slice": ToolEntry(GetSlice, _has_slices),
     },
     group="ophiscope.tools",
 )

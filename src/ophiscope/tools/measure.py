@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel
 
-from ophiscope.core.axis import Place
 from ophiscope.core.evidence import EvidenceKind, Finding, Measurement
 from ophiscope.core.region import Mask
 from ophiscope.core.study import Study
 from ophiscope.tools.arguments import Arguments, EvidenceId
-from ophiscope.tools.refs import find_evidence, find_mask, find_place
+from ophiscope.tools.refs import find_evidence, find_mask, find_outlined
 from ophiscope.tools.segmenting import compute_area_share
 from ophiscope.tools.tool import Fact, Look, Observation
 
@@ -45,8 +44,8 @@ class Measure:
         """Serve one call; lengths and places are in pixels of the root picture."""
         mask = find_mask(look, arguments.evidence).tight()
         evidence = find_evidence(look, arguments.evidence)
-        study = look.studies[evidence.study]
-        measured = _measure(mask, study, compute_mean(mask, study, find_place(evidence)))
+        study = find_outlined(look, evidence)
+        measured = _measure(mask, study, compute_mean(mask, study))
         facts: dict[str, Fact] = {
             "area_px": round(measured.area_px),
             "area_share": float(f"{measured.area_share:.3g}"),
@@ -99,9 +98,9 @@ def _compute_centroid(mask: Mask) -> tuple[float, float]:
     return ox + (float(columns.mean()) + 0.5) * sx, oy + (float(rows.mean()) + 0.5) * sy
 
 
-def compute_mean(mask: Mask, study: Study, place: Place | None = None) -> float:
+def compute_mean(mask: Mask, study: Study) -> float:
     """Mean of the clean pixels under a mask: rescaled units, or grey level of a colour picture."""
-    values = study.source.read(mask.frame.root_box_xyxy, mask.frame.size_wh, place)
+    values = study.source.read(mask.frame.root_box_xyxy, mask.frame.size_wh)
     grey = values.astype(np.float32)
     if grey.ndim == 3:
         grey = grey @ _LUMA

@@ -1,6 +1,5 @@
 """From the handles of a call to what they name in this episode."""
 
-from ophiscope.core.axis import AxisUnit, Place
 from ophiscope.core.evidence import Evidence
 from ophiscope.core.region import Mask
 from ophiscope.core.study import Study
@@ -9,7 +8,7 @@ from ophiscope.errors import ToolCode, ToolError
 from ophiscope.tools.arguments import render_value
 from ophiscope.tools.tool import Look
 
-__all__ = ["find_evidence", "find_mask", "find_place", "find_study", "find_view"]
+__all__ = ["find_evidence", "find_mask", "find_outlined", "find_study", "find_view"]
 
 
 def find_view(look: Look, handle: int) -> View:
@@ -55,14 +54,11 @@ def find_mask(look: Look, name: str) -> Mask:
 
 
 def find_study(look: Look, view: View) -> Study:
-    """The study that ``view`` shows."""
-    return look.studies[view.picture.study]
+    """The still picture that ``view`` shows: of a video its frame, of a volume its slice."""
+    return look.studies[view.picture.study].at(view.picture.place)
 
 
-def find_place(evidence: Evidence) -> Place | None:
-    """Where on the axis of its study an evidence lies; None for a still picture."""
-    if evidence.time_s is not None:
-        return Place(AxisUnit.TIME_S, evidence.time_s)
-    if evidence.position_mm is not None:
-        return Place(AxisUnit.POSITION_MM, evidence.position_mm)
-    return None
+def find_outlined(look: Look, evidence: Evidence) -> Study:
+    """The still picture on which the mask of ``evidence`` lies."""
+    place = look.views[evidence.views[0]].picture.place if evidence.views else None
+    return look.studies[evidence.study].at(place)

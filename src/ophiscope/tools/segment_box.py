@@ -8,15 +8,14 @@ from ophiscope.core.evidence import EvidenceKind, Finding, Segmented
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import Box
 from ophiscope.core.study import Study
+from ophiscope.core.window import Window
 from ophiscope.media.render import render_picture
 from ophiscope.tools.arguments import Arguments, BoxNumbers, ViewHandle
 from ophiscope.tools.draw import draw_contour
 from ophiscope.tools.refs import find_study, find_view
 from ophiscope.tools.segmenters.segmenter import Segmenter, Sight
 from ophiscope.tools.segmenting import (
-    AT_FIRST,
     Segmentation,
-    Shown,
     compute_working_frame,
     describe_mask,
     find_segmenter,
@@ -55,29 +54,30 @@ class SegmentBox:
         called, study = view.picture, find_study(look, view)
         x0, y0, x1, y1 = arguments.box
         box = Box(called.frame, x0, y0, x1, y1)
-        shown = Shown(called.window, called.place)
-        said, mask = outline_box(segmenter, study, box, shown=shown, surround=self.surround)
+        said, mask = outline_box(segmenter, study, box, window=called.window, surround=self.surround)
         described = describe_mask(mask, called.frame, study.frame)
         facts: dict[str, Fact] = {**described.facts, "score": round(said.score, 2), **label_segmenter(segmenter)}
         finding = Finding(
             EvidenceKind.REGION,
             called.study,
             called.frame.root,
+            place=called.place,
             box_root_xyxy=None if mask.box is None else mask.box.root_xyxy,
             score=said.score,
             presence=said.presence,
             mask=None if mask.box is None else mask,
             segmented=Segmented(segmenter=segmenter.name, weights_sha256=segmenter.weights_sha256),
             window=called.window,
+            integrity=study.header.integrity,
         )
         if mask.box is None:
             return Observation(facts, (), finding, ("No outline was found in the box.",))
-        clean = render_picture(study, called.frame, window=called.window, place=called.place)
+        clean = render_picture(study, called.frame, window=called.window)
         return Observation(facts, (draw_contour(clean, mask),), finding, described.notes)
 
 
 def outline_box(
-    segmenter: Segmenter, study: Study, box: Box, *, shown: Shown = AT_FIRST, surround: float = SURROUND
+    segmenter: Segmenter, study: Study, box: Box, *, window: Window | None = None, surround: float = SURROUND
 ) -> Segmentation:
     """What a segmenter outlines in a box, as :class:`SegmentBox` asks it: the mask lies in the root.
 
@@ -85,7 +85,7 @@ def outline_box(
         segmenter: Who is asked.
         study: Where the pixels come from.
         box: In the frame of the view that it is given in.
-        shown: Window and place of that view.
+        window: Of that view; as at first where None.
         surround: Side of the square that the segmenter sees, in longer sides of the box.
 
     Raises:
@@ -93,7 +93,7 @@ def outline_box(
         ValueError: If its answer is of another size or outside 0..1.
     """
     frame = _choose_frame(study.frame, box, segmenter.sight, surround)
-    return segment(segmenter, study, frame, box=box, target=None, shown=shown)
+    return segment(segmenter, study, frame, box=box, target=None, window=window)
 
 
 def _choose_frame(root: Frame, box: Box, sight: Sight, surround: float) -> Frame:

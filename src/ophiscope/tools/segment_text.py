@@ -9,6 +9,7 @@ from ophiscope.core.evidence import EvidenceKind, Finding, Segmented
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import Mask
 from ophiscope.core.study import Study
+from ophiscope.core.window import Window
 from ophiscope.errors import ToolCode, ToolError
 from ophiscope.media.render import render_picture
 from ophiscope.tools.arguments import Arguments, ViewHandle, render_value
@@ -18,9 +19,7 @@ from ophiscope.tools.segment_box import label_segmenter
 from ophiscope.tools.segmenters.segmenter import Prediction, Segmenter
 from ophiscope.tools.segmenters.vocabulary import resolve_target
 from ophiscope.tools.segmenting import (
-    AT_FIRST,
     THRESHOLD,
-    Shown,
     compute_working_frame,
     describe_mask,
     find_segmenter,
@@ -53,12 +52,14 @@ class SegmentText:
         segmenter = find_segmenter(look)
         view = find_view(look, arguments.view)
         called, study = view.picture, find_study(look, view)
-        shown = Shown(called.window, called.place)
-        target, said, present, found = search_target(segmenter, study, called.frame, arguments.target, shown=shown)
+        target, said, present, found = search_target(
+            segmenter, study, called.frame, arguments.target, window=called.window
+        )
         finding = Finding(
             EvidenceKind.REGION,
             called.study,
             called.frame.root,
+            place=called.place,
             box_root_xyxy=None if found is None or found.box is None else found.box.root_xyxy,
             score=said.score,
             presence=said.presence,
@@ -70,6 +71,7 @@ class SegmentText:
                 asked=arguments.target,
             ),
             window=called.window,
+            integrity=study.header.integrity,
         )
         facts: dict[str, Fact] = {
             "target": target,
@@ -88,7 +90,7 @@ class SegmentText:
             )
             return Observation(facts, (), finding, notes)
         described = describe_mask(found, called.frame, study.frame)
-        clean = render_picture(study, called.frame, window=called.window, place=called.place)
+        clean = render_picture(study, called.frame, window=called.window)
         notes = (*understood, *described.notes)
         return Observation({**facts, **described.facts}, (draw_contour(clean, found),), finding, notes)
 
@@ -104,7 +106,9 @@ class Searched(NamedTuple):
     """In the root; None where the target is absent or was not outlined."""
 
 
-def search_target(segmenter: Segmenter, study: Study, view: Frame, asked: str, *, shown: Shown = AT_FIRST) -> Searched:
+def search_target(
+    segmenter: Segmenter, study: Study, view: Frame, asked: str, *, window: Window | None = None
+) -> Searched:
     """What a segmenter finds under a name in a view, as :class:`SegmentText` asks it.
 
     Args:
@@ -112,7 +116,7 @@ def search_target(segmenter: Segmenter, study: Study, view: Frame, asked: str, *
         study: Where the pixels come from.
         view: Frame of the view that is searched.
         asked: The name, in one or a few words.
-        shown: Window and place of that view.
+        window: Of that view; as at first where None.
 
     Raises:
         ToolError: ``UNKNOWN_TARGET`` where its vocabulary has no such name, ``NOT_APPLICABLE`` where it takes none.
@@ -120,7 +124,7 @@ def search_target(segmenter: Segmenter, study: Study, view: Frame, asked: str, *
     """
     target = _understand(asked, segmenter)
     frame = compute_working_frame(study.frame, view.root_box_xyxy, segmenter.sight)
-    said, mask = segment(segmenter, study, frame, box=None, target=target, shown=shown)
+    said, mask = segment(segmenter, study, frame, box=None, target=target, window=window)
     present = _is_present(said, mask)
     return Searched(target, said, present, mask if present and mask.box is not None else None)
 

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.axis import Place
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import Box, Mask, clip_box
 from ophiscope.core.study import Study
@@ -24,11 +23,9 @@ from ophiscope.tools.segmenters.segmenter import Prediction, Segmenter, Sight
 from ophiscope.tools.tool import Fact, Look
 
 __all__ = [
-    "AT_FIRST",
     "SEGMENTING",
     "THRESHOLD",
     "Segmentation",
-    "Shown",
     "compute_area_share",
     "compute_mask",
     "compute_working_frame",
@@ -88,17 +85,6 @@ def predict(
     return said
 
 
-class Shown(NamedTuple):
-    """How a view shows its study, beside where."""
-
-    window: Window | None = None
-    place: Place | None = None
-
-
-AT_FIRST = Shown()
-"""As a study is shown when it is opened."""
-
-
 class Segmentation(NamedTuple):
     """What a segmenter said, and the mask in the root that comes of it (empty where nothing was outlined)."""
 
@@ -107,15 +93,29 @@ class Segmentation(NamedTuple):
 
 
 def segment(
-    segmenter: Segmenter, study: Study, frame: Frame, *, box: Box | None, target: str | None, shown: Shown
+    segmenter: Segmenter,
+    study: Study,
+    frame: Frame,
+    *,
+    box: Box | None,
+    target: str | None,
+    window: Window | None = None,
 ) -> Segmentation:
-    """Show ``frame`` of a study to a segmenter, ask for what ``box`` or ``target`` names, and cut the mask.
+    """Show ``frame`` of a picture to a segmenter, ask for what ``box`` or ``target`` names, and cut the mask.
+
+    Args:
+        segmenter: Who is asked.
+        study: A still picture.
+        frame: Which part of it is shown, on what grid.
+        box: In the frame of the view that it is given in.
+        target: As the segmenter knows it.
+        window: As the picture is shown; as at first where None.
 
     Raises:
         ToolError: If the segmenter does not serve the prompt, or failed.
         ValueError: As :func:`predict`.
     """
-    picture = render_picture(study, frame, window=shown.window, place=shown.place)
+    picture = render_picture(study, frame, window=window)
     placed = None if box is None else box.to(frame)
     said = predict(segmenter, picture, placed, target, modality=study.header.modality)
     return Segmentation(said, compute_mask(said.probability_H_W, frame))

@@ -53,7 +53,7 @@ class SetWindow:
                 f"View {arguments.view} is a colour picture and has no window; window applies to CT, MR and X-ray.",
             )
         window = _choose(arguments, study.header)
-        picture = render_picture(study, called.frame, window=window, place=called.place)
+        picture = render_picture(study, called.frame, window=window)
         facts: dict[str, Fact] = {"center": _short(window.center), "width": _short(window.width)}
         if arguments.preset is not None:
             facts["preset"] = arguments.preset
@@ -61,8 +61,10 @@ class SetWindow:
             EvidenceKind.REGION,
             called.study,
             called.frame.root,
+            place=called.place,
             box_root_xyxy=called.frame.root_box_xyxy,
             window=window,
+            integrity=study.header.integrity,
         )
         return Observation(facts, (picture,), finding, _warn(window, study.header))
 

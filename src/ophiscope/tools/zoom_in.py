@@ -47,7 +47,7 @@ class ZoomIn:
         x0, y0, x1, y1 = arguments.box
         box = Box(called.frame, x0, y0, x1, y1)
         frame = compute_zoom_frame(study.frame, box, look.policy, context=self.context)
-        picture = render_picture(study, frame, window=called.window, place=called.place)
+        picture = render_picture(study, frame, window=called.window)
         notes: tuple[str, ...] = ()
         if arguments.evidence is not None:
             picture, notes = _draw_evidence(picture, find_mask(look, arguments.evidence), arguments.evidence)
@@ -55,7 +55,13 @@ class ZoomIn:
         # the two axes may differ by a fraction of a patch; one number is the geometric mean
         magnification = math.sqrt((sx / zx) * (sy / zy))
         finding = Finding(
-            EvidenceKind.REGION, called.study, frame.root, box_root_xyxy=box.root_xyxy, window=picture.window
+            EvidenceKind.REGION,
+            called.study,
+            frame.root,
+            place=called.place,
+            box_root_xyxy=box.root_xyxy,
+            window=picture.window,
+            integrity=study.header.integrity,
         )
         return Observation({"box": box, "magnification": round(magnification, 2)}, (picture,), finding, notes)
 

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.axis import Place
 from ophiscope.media.resample import resample
 from ophiscope.worlds.world import Blob, Detail, Lesion, Look, Margin, Organ, Pattern, World
 
@@ -42,12 +41,8 @@ class PhantomSource:
     def __init__(self, world: World) -> None:
         self.world = world
 
-    def read(
-        self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int], place: Place | None = None
-    ) -> NDArray[np.generic]:
+    def read(self, box_xyxy: tuple[float, float, float, float], size_wh: tuple[int, int]) -> NDArray[np.generic]:
         """See :meth:`ophiscope.core.study.PixelSource.read`."""
-        if place is not None:
-            raise ValueError(f"A phantom picture has no place {place}.")
         x0, y0, x1, y1 = box_xyxy
         scale = max((x1 - x0) / size_wh[0], (y1 - y0) / size_wh[1])
         if scale >= 1.0:
