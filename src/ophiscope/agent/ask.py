@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from ophiscope.agent.assemble import (
     SetupOptions,
@@ -65,6 +65,8 @@ class AskSettings(BaseModel):
     """Which slice of a volume."""
     series: int | None = None
     """Which series of a folder that holds several, from 0."""
+    fps: float | None = Field(default=None, gt=0, le=10_000)
+    """How many frames a second a folder of frames has, where it does not say when they were taken."""
     offline: bool = False
     """Make any socket an error while the question is answered."""
     allow_egress: bool = False
@@ -163,7 +165,7 @@ def ask(
     """Ask ``question`` about one file, or about several at once.
 
     Args:
-        media: Path of an image or DICOM file, or several.
+        media: Path of an image, DICOM file, slide, video, volume or folder, or several.
         question: What is asked.
         options: Choices, two or more; none for an open question.
         model: ``nano``, ``hf:ID_OR_DIR``, ``openai:BASE_URL#NAME`` or ``replay:TRACE``. A local model is loaded once a
@@ -197,7 +199,7 @@ def _build_case(
         raise WrongInput('The question is empty; ask something, for example "Is there a polyp?".')
     frame, slice_at, series = settings.frame, settings.slice_at, settings.series
     studies = tuple(
-        read_study(path, study=f"S{index}", frame=frame, slice_at=slice_at, series=series)
+        read_study(path, study=f"S{index}", frame=frame, slice_at=slice_at, series=series, fps=settings.fps)
         for index, path in enumerate(paths, start=1)
     )
     for path, study in zip(paths, studies, strict=True):

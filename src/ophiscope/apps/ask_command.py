@@ -13,6 +13,7 @@ from ophiscope.agent.limits import Limits
 from ophiscope.apps.inspect_command import parse_slice_option
 from ophiscope.apps.places import check_new_file, is_mask
 from ophiscope.apps.terminal import DISCLAIMER, print_error, print_json, print_lines
+from ophiscope.apps.where import render_where
 from ophiscope.core.trace import StopReason
 from ophiscope.errors import CheckFailed, DiskFailed, OphiscopeError, WrongInput
 
@@ -45,6 +46,7 @@ class AskArguments:
     frame: int | None
     slice_at: str | None
     series: int | None
+    fps: float | None
     offline: bool
     allow_egress: bool
     mask: Path | None
@@ -98,6 +100,7 @@ def _build_settings(arguments: AskArguments) -> AskSettings:
             frame=arguments.frame,
             slice_at=parse_slice_option(arguments.slice_at),
             series=arguments.series,
+            fps=arguments.fps,
             offline=arguments.offline,
             allow_egress=arguments.allow_egress,
         )
@@ -146,6 +149,7 @@ def render_answer_lines(result: AskResult) -> list[str]:
     for entry in outcome.evidence:
         box = "" if entry.box_xyxy is None else " box " + ", ".join(f"{value:.0f}" for value in entry.box_xyxy)
         facts = [f"{name} {value:.2f}" for name in ("score", "presence") if (value := getattr(entry, name)) is not None]
-        lines.append(f"  {entry.id}: {entry.tool} in {entry.study}{box} {' '.join(facts)}".rstrip())
+        where = render_where(entry)
+        lines.append(f"  {entry.id}: {entry.tool} in {entry.study}{where}{box} {' '.join(facts)}".rstrip())
     lines += [f"  Note: {note}" for note in outcome.notes]
     return [*lines, f"Trace: {result.trace}", DISCLAIMER]

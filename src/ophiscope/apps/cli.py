@@ -48,6 +48,9 @@ _Slice = Annotated[
     str | None, typer.Option("--slice", metavar="AXIS:K", help="Slice of a volume, for example axial:40.")
 ]
 _Series = Annotated[int | None, typer.Option(metavar="N", help="Which series of a folder that holds several, from 0.")]
+_Fps = Annotated[
+    float | None, typer.Option("--fps", metavar="RATE", help="Frames a second of a folder of frames without times.")
+]
 _Trace = Annotated[Path, typer.Argument(metavar="TRACE", help="The folder that ask --out wrote.")]
 
 
@@ -69,7 +72,7 @@ def _root(
 @app.command()
 def ask(
     media: Annotated[
-        str, typer.Argument(metavar="MEDIA", help="An image, a DICOM file or a volume (NIfTI, NRRD, MetaImage).")
+        str, typer.Argument(metavar="MEDIA", help="An image, DICOM file, slide, video or volume, or a folder.")
     ],
     question: Annotated[str, typer.Argument(metavar="QUESTION", help='For example "Is there a polyp?"')],
     more: Annotated[
@@ -93,6 +96,7 @@ def ask(
     frame: _Frame = None,
     slice_: _Slice = None,
     series: _Series = None,
+    fps: _Fps = None,
     offline: Annotated[bool, typer.Option("--offline", help="Make any network connection an error.")] = False,
     allow_egress: Annotated[
         bool, typer.Option("--allow-egress", help="Allow pictures made from DICOM to be sent to another machine.")
@@ -103,7 +107,7 @@ def ask(
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="A new or empty folder for the trace.")] = None,
     json_: _Json = False,
 ) -> None:
-    """Ask a question about an image; the answer cites the evidence that was looked at."""
+    """Ask a question about an image, a video or a volume; the answer cites the evidence that was looked at."""
     from ophiscope.apps.ask_command import AskArguments, run_ask
 
     arguments = AskArguments(
@@ -119,6 +123,7 @@ def ask(
         frame=frame,
         slice_at=slice_,
         series=series,
+        fps=fps,
         offline=offline,
         allow_egress=allow_egress,
         mask=mask,
@@ -174,16 +179,19 @@ def compare_segmenters(
 
 @app.command()
 def inspect(
-    media: Annotated[str, typer.Argument(metavar="MEDIA", help="A file, or a folder of DICOM files.")],
+    media: Annotated[
+        str, typer.Argument(metavar="MEDIA", help="A file, or a folder of DICOM files, videos or frames.")
+    ],
     frame: _Frame = None,
     slice_: _Slice = None,
     series: _Series = None,
+    fps: _Fps = None,
     json_: _Json = False,
 ) -> None:
     """Say what a file is, what it holds and what would be shown of it."""
     from ophiscope.apps.inspect_command import InspectArguments, run_inspect
 
-    raise typer.Exit(run_inspect(InspectArguments(media, frame, slice_, series, json_)))
+    raise typer.Exit(run_inspect(InspectArguments(media, frame, slice_, series, fps, json_)))
 
 
 @app.command()

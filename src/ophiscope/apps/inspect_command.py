@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 
 from ophiscope.apps.terminal import DISCLAIMER, print_json, print_lines
-from ophiscope.core.study import StudyHeader
+from ophiscope.core.axis import AxisName
+from ophiscope.core.study import AxisSpan, StudyHeader, StudyKind
 from ophiscope.core.volume import SliceChoice, parse_slice
 from ophiscope.errors import MediaCode, MediaRejected, WrongInput
 from ophiscope.media.masks import MaskSet
@@ -20,6 +21,7 @@ class InspectArguments:
     frame: int | None
     slice_at: str | None
     series: int | None
+    fps: float | None
     json: bool
 
 
@@ -32,7 +34,9 @@ def run_inspect(arguments: InspectArguments) -> int:
     header, needs, masks = None, None, None
     try:
         slice_at = parse_slice_option(arguments.slice_at)
-        study = read_study(arguments.media, frame=arguments.frame, slice_at=slice_at, series=arguments.series)
+        study = read_study(
+            arguments.media, frame=arguments.frame, slice_at=slice_at, series=arguments.series, fps=arguments.fps
+        )
         header = study.header
     except MediaRejected as refusal:
         if refusal.code is MediaCode.NEEDS_SELECTION:
@@ -73,12 +77,21 @@ def parse_slice_option(text: str | None) -> SliceChoice | None:
         raise WrongInput(f"--slice {error}") from error
 
 
+def _render_span(span: AxisSpan) -> str:
+    if span.axis is AxisName.TIME:
+        return f"{span.pictures} frames from {span.start:g} to {span.end:.3f} s"
+    return f"{span.pictures} {span.axis} slices from {span.start:.1f} to {span.end:.1f} mm (LPS)"
+
+
 def render_header_lines(header: StudyHeader) -> list[str]:
     """A study for a person."""
     w, h = header.size_wh
     colour = "colour" if header.channels == 3 else f"grey, {header.bits_stored} bits"
     modality = f", {header.modality}" if header.modality else ""
-    lines = [f"{header.media_type}{modality}: {w}x{h}, {colour}"]
+    kind = "" if header.kind is StudyKind.IMAGE else f" {header.kind}"
+    lines = [f"{header.media_type}{modality}{kind}: {w}x{h}, {colour}"]
+    lines += [f"  {_render_span(span)}" for span in header.axes]
+    lines += ["  DEGRADED: the file contradicts itself, as the notes say"] if header.integrity else []
     if header.spacing_mm is not None:
         x, y = header.spacing_mm
         lines.append(f"  a pixel is {x:.4g} x {y:.4g} mm")

@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from ophiscope.agent.values import render_options
 from ophiscope.apps.terminal import DISCLAIMER, replace_unsafe
+from ophiscope.apps.where import render_where
 from ophiscope.core.action import Answer, Call
 from ophiscope.core.evidence import Evidence
 from ophiscope.core.study import StudyHeader
@@ -216,6 +217,9 @@ def _read_reply(event: ReplyEvent) -> _Turn:
 def _describe_evidence(entry: Evidence, cited: Sequence[str]) -> dict[str, Any]:
     facts = {
         "box (px of the image)": None if entry.box_xyxy is None else ", ".join(f"{x:.1f}" for x in entry.box_xyxy),
+        "where": render_where(entry).strip() or None,
+        "shown": _describe_shown(entry),
+        "integrity": entry.integrity,
         "area": None if entry.area_px is None else f"{entry.area_px:.0f} px",
         "score": None if entry.score is None else f"{entry.score:.3f}",
         "presence": None if entry.presence is None else f"{entry.presence:.3f}",
@@ -231,6 +235,12 @@ def _describe_evidence(entry: Evidence, cited: Sequence[str]) -> dict[str, Any]:
         "cited": entry.id in cited,
         "facts": [(name, value) for name, value in facts.items() if value is not None],
     }
+
+
+def _describe_shown(entry: Evidence) -> str | None:
+    """The times or positions of the pictures that were shown."""
+    values, unit = (entry.times_s, "s") if entry.times_s else (entry.positions_mm, "mm")
+    return None if not values else ", ".join(f"{value:.2f}" for value in values) + f" {unit}"
 
 
 def _describe_segmented(entry: Evidence) -> str:

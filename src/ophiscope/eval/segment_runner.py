@@ -185,6 +185,8 @@ def run_segment_rows(
 def _open(base: Path, row: PromptRow, check: Callable[[Study], None]) -> _Opened:
     # the handles name the row in whatever is refused of its files
     study = read_study(base / row.image, study=f"row {row.row}")
+    if study.stack is not None:
+        raise WrongInput(f"Row {row.row}: its image is a {study.header.kind}; give one picture of it.")
     check(study)
     truth = None if row.mask is None else _read_truth(base / row.mask, row.row, study.frame)
     try:

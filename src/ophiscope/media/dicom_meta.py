@@ -163,4 +163,4 @@ def inflate_dicom(media: OpenedMedia, meta: DicomMeta, limits: Limits) -> tuple[
     media.file.seek(meta.start)
     inflater = Inflater(media.file, Wrapping.NONE, most_bytes=limits.inflated_bytes, most_ratio=limits.inflation)
     inflated = inflater.read(limits.inflated_bytes + 1)
-    return OpenedMedia(BytesIO(inflated), len(inflated), media.format), meta._replace(start=0)
+    return OpenedMedia(BytesIO(inflated), len(inflated), media.format, media.path), meta._replace(start=0)

@@ -4,19 +4,22 @@ Frames belong together that have the same series, size, spacing and orientation,
 its own. What the series are called is never read.
 """
 
+import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_film import find_film_line
 from ophiscope.media.dicom_frame import read_frame
 from ophiscope.media.dicom_places import FramePlace
 from ophiscope.media.dicom_stack import Stack, build_stack
-from ophiscope.media.dicom_volume import Opener, cut_stack
+from ophiscope.media.dicom_volume import Opener, build_volume
+from ophiscope.media.opened_stack import Film
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.sources import build_shown_study
 from ophiscope.media.square import square_pixels
-from ophiscope.media.volume import render_choices
+from ophiscope.media.volume import Volume, render_choices
 
 __all__ = ["Series", "choose_series", "group_series", "read_series"]
 
@@ -77,8 +80,8 @@ def _describe(series: Series) -> str:
     return f"{first.modality or 'no modality'},{along} {len(series.places)} of {first.size_wh[0]}x{first.size_wh[1]}"
 
 
-def read_series(series: Series, opener: Opener, request: ReadRequest) -> Study:
-    """One slice, or one frame as it was taken.
+def read_series(series: Series, opener: Opener, request: ReadRequest) -> Study | Volume | Film:
+    """One frame as it was taken, the volume that the frames form, or frames with times.
 
     Raises:
         MediaRejected: ``needs_selection`` where a choice is missing; and as decoding does.
@@ -91,8 +94,13 @@ def read_series(series: Series, opener: Opener, request: ReadRequest) -> Study:
                 f"slice {request.slice_at} was asked; the {count} picture(s) do not say where they lie; give "
                 f"--frame 0 to {count - 1}",
             )
-        return cut_stack(stack, opener, request)
+        return build_volume(stack, opener, request)
     if request.frame_index is None and count > 1:
+        if stack is not None and stack.pictures_per_place == 1:
+            return build_volume(stack, opener, request)
+        film = _find_film(series, opener, request)
+        if film is not None:
+            return film
         by_frame = f"one of {count} pictures with --frame 0 to {count - 1}"
         by_slice = "" if stack is None else f", or a slice {render_choices(stack.grid)}"
         raise MediaRejected(MediaCode.NEEDS_SELECTION, f"choose {by_frame}{by_slice}")
@@ -100,6 +108,20 @@ def read_series(series: Series, opener: Opener, request: ReadRequest) -> Study:
     if not 0 <= index < count:
         raise MediaRejected(MediaCode.NEEDS_SELECTION, f"frame {index} was asked; there are frames 0 to {count - 1}")
     return _read_picture(series.places[index], opener, request, selector=f"#frame={index}" if count > 1 else "")
+
+
+def _find_film(series: Series, opener: Opener, request: ReadRequest) -> Film | None:
+    """The frames of one file with their times, where it gives any."""
+    if len({place.file for place in series.places}) > 1:
+        return None
+    with opener(series.places[0].file) as found:
+        line = find_film_line(found.dataset, len(series.places))
+        if line is None:
+            return None
+        path = os.fspath(found.media.path)
+    ends = tuple(_read_picture(series.places[index], opener, request, selector="") for index in (0, -1))
+    last_s = (line.values[-1] - line.values[0]) / (len(line.values) - 1)
+    return Film(ends, line, last_s, (os.fsdecode(path),))
 
 
 def _read_picture(place: FramePlace, opener: Opener, request: ReadRequest, *, selector: str) -> Study:

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom_frame import DicomFrame, read_frame
 from ophiscope.media.dicom_object import DicomObject
@@ -16,30 +15,31 @@ from ophiscope.media.dicom_stack import Stack
 from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.sources import ArrayFacts
-from ophiscope.media.volume import Plane, Volume, cut_slice, render_choices
+from ophiscope.media.volume import Plane, Volume, render_choices
 
-__all__ = ["Opener", "cut_stack"]
+__all__ = ["Opener", "build_volume"]
 
 Opener = Callable[[int], AbstractContextManager[DicomObject]]
 """Opens the file of that number."""
 
 
-def cut_stack(stack: Stack, opener: Opener, request: ReadRequest) -> Study:
-    """The slice of a stack that is asked for.
+def build_volume(stack: Stack, opener: Opener, request: ReadRequest) -> Volume:
+    """A stack as a volume.
 
     Raises:
-        MediaRejected: ``needs_selection`` where a choice is missing or there is no such slice.
+        MediaRejected: ``needs_selection`` where every place has several pictures and none of them is chosen.
     """
     most = stack.pictures_per_place
     which = request.frame_index or 0
-    if request.slice_at is not None and ((most > 1 and request.frame_index is None) or not 0 <= which < most):
+    if (most > 1 and request.frame_index is None) or not 0 <= which < most:
         there = f"choose one with --frame 0 to {most - 1}" if most > 1 else "leave --frame out"
         raise MediaRejected(
             MediaCode.NEEDS_SELECTION, f"every place of the stack has {most} picture(s) (times or echoes); {there}"
         )
     notes = stack.notes if most == 1 else (*stack.notes, f"number {which} of {most} pictures at every place")
     voxels = _StackVoxels(stack, which, opener, request.limits)
-    return cut_slice(Volume(stack.grid, voxels, notes, positions_mm=stack.positions_mm), request)
+    missing_k = frozenset(index for index, slot in enumerate(stack.slots) if not slot)
+    return Volume(stack.grid, voxels, notes, positions_mm=stack.positions_mm, missing_k=missing_k)
 
 
 class _StackVoxels:

@@ -1,4 +1,4 @@
-"""A folder of DICOM files, as exports and archives leave them: nested, without extensions, mixed with other things.
+"""A folder as exports and archives leave it: nested, without extensions, mixed with other things.
 
 What the files say is believed, what they are called is not; a DICOMDIR is passed over. Links are not followed, so a
 folder cannot lead out of itself.
@@ -11,18 +11,23 @@ from typing import NamedTuple
 
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.chapters import list_chapters
 from ophiscope.media.dicom_elements import find_number
 from ophiscope.media.dicom_object import DicomObject, open_dicom
 from ophiscope.media.dicom_places import FramePlace, list_places
 from ophiscope.media.dicom_series import choose_series, group_series, read_series
+from ophiscope.media.frames_folder import read_frames
 from ophiscope.media.guard import OpenedMedia, check_file_size, open_media
 from ophiscope.media.limits import Limits
+from ophiscope.media.opened_stack import Film
 from ophiscope.media.progress import Progress
+from ophiscope.media.raster import RasterReader
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.slide_dicom import is_dicom_slide
 from ophiscope.media.slide_file import read_slide
-from ophiscope.media.sniff import MediaFormat
-from ophiscope.media.video_open import OpenedVideo
+from ophiscope.media.sniff import VIDEO_FORMATS, MediaFormat
+from ophiscope.media.video_open import OpenedVideo, open_video
+from ophiscope.media.volume import Volume
 
 __all__ = ["read_folder"]
 
@@ -31,18 +36,26 @@ _NO_PICTURES = (MediaCode.UNKNOWN_FORMAT, MediaCode.UNSUPPORTED, MediaCode.EMPTY
 """Reasons for which a file in a folder is passed over without a word: a text, a DICOMDIR, a report."""
 
 
-def read_folder(path: str | os.PathLike[str], request: ReadRequest, tell: Progress) -> Study | OpenedVideo:
-    """One picture or slice of the series in a folder.
+def read_folder(
+    path: str | os.PathLike[str], request: ReadRequest, tell: Progress
+) -> Study | Volume | Film | OpenedVideo:
+    """What a folder holds: a series of DICOM pictures, a slide, the chapters of a recording, or frames of a video.
 
     Raises:
-        MediaRejected: ``needs_selection`` with what there is; ``not_a_file`` where the folder holds no DICOM pictures.
+        MediaRejected: ``needs_selection`` with what there is; ``not_a_file`` where the folder holds none of these.
     """
-    found = _scan(_list_files(os.fspath(path), request.limits), request.limits)
+    folder = os.fsdecode(os.fspath(path))
+    found = _scan(_list_files(folder, request.limits), request.limits)
     if found.slides:
         return _read_slide(found, request)
+    if found.videos and not found.places:
+        return open_video(list_chapters(folder, found.videos), request, tell)
+    if found.pictures and not found.places:
+        return read_frames(folder, found.pictures, request)
     if not found.places:
         raise MediaRejected(
-            MediaCode.NOT_A_FILE, f"this is a folder without DICOM pictures{found.render_refused()}; give a file"
+            MediaCode.NOT_A_FILE,
+            f"this is a folder without DICOM pictures, videos or frames{found.render_refused()}; give a file",
         )
 
     @contextmanager
@@ -51,12 +64,17 @@ def read_folder(path: str | os.PathLike[str], request: ReadRequest, tell: Progre
             yield opened
 
     series = choose_series(group_series(found.places, found.keys), request.series_index)
-    study = read_series(series, reopen, request)
+    opened = read_series(series, reopen, request)
     refused = found.render_refused()
-    if refused:
-        header = study.header.model_copy(update={"notes": (*study.header.notes, f"of the folder{refused}")})
-        return Study(header, study.source)
-    return study
+    notes = (f"of the folder{refused}",) if refused else ()
+    if isinstance(opened, Study):
+        header = opened.header.model_copy(update={"notes": (*opened.header.notes, *notes)})
+        return Study(header, opened.source)
+    notes = (*opened.notes, *notes)
+    if isinstance(opened, Film):
+        return opened._replace(notes=notes)
+    files = dict.fromkeys(found.paths[place.file] for place in series.places)
+    return opened._replace(notes=notes, paths=tuple(files))
 
 
 def _read_slide(found: "_Scanned", request: ReadRequest) -> Study:
@@ -79,6 +97,9 @@ class _Scanned(NamedTuple):
     refused: dict[MediaCode, int]
     slides: dict[bytes, list[str]]
     """Files of whole slides, by their series."""
+    videos: list[str]
+    pictures: list[str]
+    """Files of ordinary pictures."""
 
     def render_refused(self) -> str:
         """How many files could not be read, and why, without a name."""
@@ -113,12 +134,16 @@ def _list_files(path: str, limits: Limits) -> list[str]:
 
 def _scan(paths: list[str], limits: Limits) -> _Scanned:
     """The headers of all files that hold pictures."""
-    scanned = _Scanned([], [], [], {}, {})
+    scanned = _Scanned([], [], [], {}, {}, [], [])
     for path in paths:
         try:
             with open_media(path, limits, most_bytes=limits.largest_file_bytes) as media:
                 if media.format is MediaFormat.DICOM:
                     _scan_file(scanned, path, media, limits)
+                elif media.format in VIDEO_FORMATS:
+                    scanned.videos.append(path)
+                elif media.format in RasterReader.formats:
+                    scanned.pictures.append(path)
         except MediaRejected as refusal:
             if refusal.code not in _NO_PICTURES:
                 scanned.refused[refusal.code] = scanned.refused.get(refusal.code, 0) + 1

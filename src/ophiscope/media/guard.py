@@ -25,6 +25,8 @@ class OpenedMedia(NamedTuple):
     file: BinaryIO
     size_bytes: int
     format: MediaFormat
+    path: str | os.PathLike[str] = ""
+    """For opening it once more."""
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def open_media(
         check_file_size(status.st_size, limits.file_bytes if most_bytes is None else most_bytes)
         head = file.read(_HEAD_BYTES)
         file.seek(0)
-        yield OpenedMedia(file, status.st_size, sniff(head))
+        yield OpenedMedia(file, status.st_size, sniff(head), path)
 
 
 def is_address(text: str) -> bool:

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import OpenedMedia
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.sniff import MediaFormat
-from ophiscope.media.voxel_file import Packing, StoredVolume, VoxelLayout, build_grid, check_layout, read_slice
+from ophiscope.media.volume import Volume
+from ophiscope.media.voxel_file import Packing, StoredVolume, VoxelLayout, build_grid, check_layout, read_volume
 
 __all__ = ["MetaImageReader"]
 
@@ -47,7 +47,7 @@ class MetaImageReader:
 
     formats = frozenset((MediaFormat.METAIMAGE,))
 
-    def read(self, media: OpenedMedia, request: ReadRequest) -> Study:
+    def read(self, media: OpenedMedia, request: ReadRequest) -> Volume:
         """See :meth:`ophiscope.media.reader.Reader.read`."""
         fields, start = _read_fields(media)
         layout = _parse_layout(fields, start)
@@ -57,7 +57,7 @@ class MetaImageReader:
             origin_mm, steps_mm, in_mm = _parse_place(fields, notes)
         grid = build_grid(layout.size_ijk, origin_mm, steps_mm)
         stored = StoredVolume(layout, grid, MediaFormat.METAIMAGE.value, in_mm=in_mm, notes=tuple(notes))
-        return read_slice(media, stored, request)
+        return read_volume(media, stored, request)
 
 
 def _read_fields(media: OpenedMedia) -> tuple[_Fields, int]:

@@ -12,13 +12,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import OpenedMedia
 from ophiscope.media.inflate import Inflater, Wrapping
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.sniff import GZIP_MAGIC, MediaFormat
-from ophiscope.media.voxel_file import Packing, StoredVolume, VoxelLayout, build_grid, check_layout, read_slice
+from ophiscope.media.volume import Volume
+from ophiscope.media.voxel_file import Packing, StoredVolume, VoxelLayout, build_grid, check_layout, read_volume
 
 __all__ = ["NiftiReader"]
 
@@ -74,7 +74,7 @@ class NiftiReader:
 
     formats = frozenset((MediaFormat.NIFTI,))
 
-    def read(self, media: OpenedMedia, request: ReadRequest) -> Study:
+    def read(self, media: OpenedMedia, request: ReadRequest) -> Volume:
         """See :meth:`ophiscope.media.reader.Reader.read`."""
         packed = media.file.read(2) == GZIP_MAGIC
         header = _read_header(media, packed=packed)
@@ -88,7 +88,7 @@ class NiftiReader:
         if header.extended:
             notes.append("header extensions ignored")
         stored = StoredVolume(layout, grid, MediaFormat.NIFTI.value, scale, notes=tuple(notes))
-        return read_slice(media, stored, request)
+        return read_volume(media, stored, request)
 
 
 def _read_header(media: OpenedMedia, *, packed: bool) -> _Header:

@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import OpenedMedia
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.sniff import MediaFormat
-from ophiscope.media.voxel_file import Packing, StoredVolume, VoxelLayout, build_grid, check_layout, read_slice
+from ophiscope.media.volume import Volume
+from ophiscope.media.voxel_file import Packing, StoredVolume, VoxelLayout, build_grid, check_layout, read_volume
 
 __all__ = ["NrrdReader"]
 
@@ -64,7 +64,7 @@ class NrrdReader:
 
     formats = frozenset((MediaFormat.NRRD,))
 
-    def read(self, media: OpenedMedia, request: ReadRequest) -> Study:
+    def read(self, media: OpenedMedia, request: ReadRequest) -> Volume:
         """See :meth:`ophiscope.media.reader.Reader.read`."""
         fields, start = _read_fields(media)
         sizes, kept = _choose_axes(fields)
@@ -75,7 +75,7 @@ class NrrdReader:
             origin_mm, steps_mm, in_mm = _parse_place(fields, kept, notes)
         grid = build_grid(layout.size_ijk, origin_mm, steps_mm)
         stored = StoredVolume(layout, grid, MediaFormat.NRRD.value, in_mm=in_mm, notes=tuple(notes))
-        return read_slice(media, stored, request)
+        return read_volume(media, stored, request)
 
 
 def _read_fields(media: OpenedMedia) -> tuple[Mapping[str, Any], int]:

@@ -1,7 +1,7 @@
 """What a reader is: the formats that it takes, and one method from an admitted file to a study."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from ophiscope.core.study import Study
 from ophiscope.core.volume import SliceChoice
@@ -9,6 +9,10 @@ from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import OpenedMedia
 from ophiscope.media.limits import DEFAULT_LIMITS, Limits
 from ophiscope.media.sniff import MediaFormat
+
+if TYPE_CHECKING:
+    from ophiscope.media.opened_stack import Film
+    from ophiscope.media.volume import Volume
 
 __all__ = ["ReadRequest", "Reader", "choose_frame", "refuse_selection"]
 
@@ -25,6 +29,10 @@ class ReadRequest:
     """Which slice of a volume."""
     series_index: int | None = None
     """Which series of a folder that holds several, from 0."""
+    frames_per_s: float | None = None
+    """When frames of a folder were taken, where the folder does not say it."""
+    stamp: str | None = None
+    """What the files were when the study was opened; None = they were not."""
     limits: Limits = DEFAULT_LIMITS
 
 
@@ -36,8 +44,10 @@ class Reader(Protocol):
         """What this reader takes; no two readers share one."""
         ...
 
-    def read(self, media: OpenedMedia, request: ReadRequest) -> Study:
-        """Read one picture.
+    def read(self, media: OpenedMedia, request: ReadRequest) -> "Study | Volume | Film":
+        """Read one picture, or open what holds several.
+
+        A volume is given back whole also where a slice of it is asked for; the caller cuts it.
 
         Raises:
             MediaRejected: With one line that names no path and no value of an identifying element.

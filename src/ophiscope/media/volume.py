@@ -64,6 +64,10 @@ class Volume(NamedTuple):
     """False where nothing says how large voxels are, only how long their sides are beside one another."""
     positions_mm: tuple[float, ...] | None = None
     """Of uneven slices along k, along the normal that points to S, P or L; None where the grid says it."""
+    missing_k: frozenset[int] = frozenset()
+    """Indices along k without a picture."""
+    paths: tuple[str, ...] = ()
+    """Its files, where they are not just the one that was given."""
 
 
 class ChosenSlice(NamedTuple):

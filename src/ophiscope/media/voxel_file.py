@@ -11,17 +11,16 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.core.study import Study
 from ophiscope.core.volume import VoxelGrid
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import OpenedMedia, check_picture
 from ophiscope.media.inflate import MOST_RATIO, Inflater, Wrapping
 from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest, choose_frame
-from ophiscope.media.volume import ArrayVoxels, Volume, choose_slice, cut_slice
+from ophiscope.media.volume import ArrayVoxels, Volume, choose_slice
 from ophiscope.media.voxel_codes import encode_voxels
 
-__all__ = ["Packing", "StoredVolume", "VoxelLayout", "build_grid", "check_layout", "read_slice"]
+__all__ = ["Packing", "StoredVolume", "VoxelLayout", "build_grid", "check_layout", "read_volume"]
 
 _PADDING_BYTES = 1 << 16
 """So much may follow the last voxel in a compressed stream."""
@@ -143,15 +142,17 @@ def build_grid(size_ijk: tuple[int, ...], origin_mm: NDArray[np.float64], steps_
     return grid
 
 
-def read_slice(media: OpenedMedia, stored: StoredVolume, request: ReadRequest) -> Study:
-    """The slice that is asked for, of the volume that is asked for.
+def read_volume(media: OpenedMedia, stored: StoredVolume, request: ReadRequest) -> Volume:
+    """The volume that is asked for.
 
     Raises:
-        MediaRejected: ``needs_selection`` before a voxel is read; ``corrupt`` where they cannot be read.
+        MediaRejected: ``needs_selection`` before a voxel is read, also where it lacks the slice that is asked for;
+            ``corrupt`` where they cannot be read.
     """
     layout, grid = stored.layout, stored.grid
     index = choose_frame(layout.frames, request.frame_index, what="volumes")
-    choose_slice(grid, request)
+    if request.slice_at is not None:
+        choose_slice(grid, request)
     voxels, spare_bytes = _read_voxels(media.file, layout, index, media.size_bytes)
     coded = encode_voxels(voxels, stored.slope_intercept)
     facts = coded.facts._replace(media_type=stored.media_type, selector=f"#frame={index}" if layout.frames > 1 else "")
@@ -162,7 +163,7 @@ def read_slice(media: OpenedMedia, stored: StoredVolume, request: ReadRequest) -
         notes.append("more bytes than the voxels need; the rest is ignored")
     ni, nj, nk = layout.size_ijk
     source = ArrayVoxels(coded.codes.reshape(nk, nj, ni), facts)
-    return cut_slice(Volume(grid, source, tuple(notes), stored.in_mm), request)
+    return Volume(grid, source, tuple(notes), stored.in_mm)
 
 
 def _read_voxels(file: BinaryIO, layout: VoxelLayout, index: int, size_bytes: int) -> tuple[NDArray[np.generic], int]:

@@ -5,9 +5,11 @@ import time
 from collections import OrderedDict
 from typing import Any, BinaryIO
 
-from ophiscope.media.decode import decode_mask_file, decode_study
+from ophiscope.media.decode import Shelf, decode_mask_file, decode_study
 from ophiscope.media.fingerprint import Fingerprint
+from ophiscope.media.opened_stack import OpenedStack
 from ophiscope.media.slide_file import SlideFile
+from ophiscope.media.stack_wire import write_stack_answer
 from ophiscope.media.video_file import VideoFile
 from ophiscope.media.video_open import OpenedVideo
 from ophiscope.media.video_wire import (
@@ -51,6 +53,7 @@ class Jobs:
         self._answers = answers
         self._slides: OrderedDict[tuple[Fingerprint, ...], SlideFile] = OrderedDict()
         self._videos: OrderedDict[Fingerprint, VideoFile] = OrderedDict()
+        self._shelf = Shelf()
         self._told_s = 0.0
 
     def serve(self, message: dict[str, Any]) -> None:
@@ -73,9 +76,11 @@ class Jobs:
             write_masks_answer(self._answers, decode_mask_file(os.fsdecode(masks[0]), masks[1]))
             return
         path, request = parse_request(message)
-        study = decode_study(os.fsdecode(path), request, self._tell)
+        study = decode_study(os.fsdecode(path), request, self._tell, self._shelf)
         if isinstance(study, OpenedVideo):
             write_video_answer(self._answers, study)
+        elif isinstance(study, OpenedStack):
+            write_stack_answer(self._answers, study)
         elif isinstance(study.source, SlideFile):
             self._keep(study.source)
             write_slide_answer(self._answers, SlideAnswer(study.header, study.source.paths, study.source.fingerprints))

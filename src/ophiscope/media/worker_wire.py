@@ -132,6 +132,8 @@ def parse_request(message: dict[str, Any]) -> tuple[bytes, ReadRequest]:
         frame_index=message["frame_index"],
         slice_at=SliceChoice(SliceAxis(chosen["axis"]), chosen["index"]) if chosen else None,
         series_index=message["series_index"],
+        frames_per_s=message["frames_per_s"],
+        stamp=message["stamp"],
         limits=Limits(**message["limits"]),
     )
     return bytes.fromhex(message["path"]), request

@@ -21,8 +21,10 @@ from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.guard import is_address
 from ophiscope.media.limits import LIMITS_VARIABLE, Limits
 from ophiscope.media.masks import MaskSet
+from ophiscope.media.opened_stack import OpenedStack
 from ophiscope.media.progress import Progress, tell_nobody
 from ophiscope.media.reader import ReadRequest
+from ophiscope.media.stack_wire import parse_stack_answer
 from ophiscope.media.video_open import OpenedVideo
 from ophiscope.media.video_wire import (
     FramesAnswer,
@@ -46,9 +48,11 @@ from ophiscope.media.worker_wire import (
     write_message,
 )
 
-__all__ = ["DecodeWorker", "borrow_worker"]
+__all__ = ["DecodeWorker", "Opened", "borrow_worker"]
 
 _Answer = TypeVar("_Answer")
+Opened = Study | SlideAnswer | OpenedStack | OpenedVideo
+"""A still picture, or what is needed to ask for parts of something larger."""
 
 _JOBS = 200
 """After so many a worker is replaced, and with it whatever its libraries have leaked."""
@@ -130,9 +134,7 @@ class DecodeWorker:
         """Whether it may get another job."""
         return self.jobs_left > 0 and self._process.poll() is None
 
-    def decode(
-        self, path: str | os.PathLike[str], request: ReadRequest, tell: Progress = tell_nobody
-    ) -> Study | SlideAnswer | OpenedVideo:
+    def decode(self, path: str | os.PathLike[str], request: ReadRequest, tell: Progress = tell_nobody) -> Opened:
         """Read one picture, or open a slide or video.
 
         Args:
@@ -215,10 +217,12 @@ class DecodeWorker:
         return MediaRejected(MediaCode.DECODER_FAILED, "its decoder crashed; the file is damaged, or made to do that")
 
 
-def _read_opened(pipe: BinaryIO, limits: Limits, message: dict[str, Any]) -> Study | SlideAnswer | OpenedVideo:
+def _read_opened(pipe: BinaryIO, limits: Limits, message: dict[str, Any]) -> Opened:
     header = StudyHeader.model_validate(message["header"])
     if header.kind is StudyKind.SLIDE:
         return parse_slide_answer(message, header)
+    if "stack" in message:
+        return parse_stack_answer(message, header)
     if header.kind is StudyKind.VIDEO:
         return parse_video_answer(pipe, message, header)
     return parse_study_answer(pipe, message, header, limits)
