@@ -49,11 +49,15 @@ def test_a_slide_is_asked_and_replayed(slide: Path, tmp_path: Path, run_here: Ca
     assert "is never made" in done.stderr
     assert all(path.stat().st_size < 2_000_000 for path in (trace / "media").iterdir())
     assert run_here("verify", trace).returncode == 0
+    moved = slide.rename(slide.with_name("moved.svs"))
     alone = json.loads(run_here("verify", trace, "--replay", "--json").stdout)
     assert "give it with --study" in json.dumps(alone)
-    replayed = run_here("verify", trace, "--replay", "--study", slide)
-    assert replayed.returncode == 0
-    assert " 0 different, 0 not replayed" in replayed.stdout
+    for arguments in (["--study", str(moved)], []):
+        if not arguments:
+            moved.rename(slide)  # where it was asked about, it is found again
+        replayed = run_here("verify", trace, "--replay", *arguments)
+        assert replayed.returncode == 0
+        assert " 0 different, 0 not replayed" in replayed.stdout
     assert run_here("report", trace, "-o", tmp_path / "page.html").returncode == 0
 
 

@@ -65,7 +65,6 @@ def test_another_volume_is_no_study_of_the_trace(volumes: Path, tmp_path: Path, 
     ("arguments", "words"),
     [
         ([], "--frame 0 to 1"),
-        (["--frame", "0"], "--slice axial:0 to axial:5, coronal:0 to coronal:119 or sagittal:0 to sagittal:159"),
         (["--frame", "0", "--slice", "axial:6"], "axial:0 to axial:5"),
         (["--frame", "2", "--slice", "axial:0"], "volumes 0 to 1"),
         (["--slice", "front:1"], "axial, coronal, sagittal"),

@@ -54,10 +54,12 @@ def test_the_study_is_that_of_this_process(tmp_path: Path, data: bytes) -> None:
 
 
 def test_refusals_come_through_whole(tmp_path: Path, picture: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
     for path, limits, code in (
         (tmp_path / "none", Limits(), MediaCode.MISSING),
         (picture, Limits(image_side_px=10), MediaCode.TOO_LONG_SIDE),
-        (tmp_path, Limits(), MediaCode.NOT_A_FILE),
+        (empty, Limits(), MediaCode.NOT_A_FILE),
     ):
         with pytest.raises(MediaRejected) as caught:
             read_study(path, limits=limits)
@@ -190,7 +192,7 @@ def test_an_interrupted_answer_is_not_read_as_the_next(picture: Path, monkeypatc
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(workers, "read_study_answer", interrupt)
+    monkeypatch.setattr(workers, "parse_study_answer", interrupt)
     with pytest.raises(KeyboardInterrupt):
         worker.decode(picture, ReadRequest())
     assert not worker.usable

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from hostile_files import FAMILIES, Hostile, craft, damage_at_random
-from ophiscope.core.framing import ViewPolicy, compute_overview_frame
+from ophiscope.agent.overview import draw_overview
+from ophiscope.core.framing import ViewPolicy
 from ophiscope.core.study import Study
 from ophiscope.core.volume import SliceAxis, SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.render import render_picture
 from ophiscope.media.study import read_study
 from ophiscope.media.workers import borrow_worker
 
@@ -52,7 +52,7 @@ def look(path: Path) -> str:
     for wish in ({}, {"frame": 0}, {"slice_at": SliceChoice(SliceAxis.AXIAL, 0)}):
         try:
             study: Study = read_study(path, **wish)  # type: ignore[arg-type]
-            render_picture(study, compute_overview_frame(study.frame, POLICY))
+            draw_overview(study, POLICY)
         except MediaRejected as refusal:
             said, code = str(refusal), refusal.code.value
             assert said.isprintable(), said

@@ -300,9 +300,10 @@ def test_a_volume_goes_through_the_worker_and_says_who_nobody_is(form: str, tmp_
     np.testing.assert_array_equal(far.source.read_root(), near.source.read_root())
     assert CANARY not in far.header.model_dump_json()
     with pytest.raises(MediaRejected, match=f"axial:0 to axial:{SIZE_IJK[2] - 1}") as caught:
-        read_study(path)
+        read_study(path, slice_at=SliceChoice(SliceAxis.AXIAL, SIZE_IJK[2]))
     assert caught.value.code is MediaCode.NEEDS_SELECTION
     assert CANARY not in str(caught.value)
+    assert CANARY not in read_study(path).header.model_dump_json()
 
 
 def test_nrrd_without_its_extra_is_one_clear_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

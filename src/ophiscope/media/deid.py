@@ -34,10 +34,8 @@ LEAVING: dict[int, str] = {
 DECODING: dict[int, str] = {
     0x0008_0008: "ImageType",
     0x0008_2144: "RecommendedDisplayFrameRate",
-    0x0018_0040: "CineRate",
     0x0018_0050: "SliceThickness",
     0x0018_0086: "EchoNumbers",
-    0x0018_1063: "FrameTime",
     0x0018_1065: "FrameTimeVector",
     0x0020_0011: "SeriesNumber",
     0x0020_0012: "AcquisitionNumber",

@@ -7,22 +7,21 @@ import itertools
 
 from pydicom.dataset import Dataset
 
-from ophiscope.core.axis import AxisName
 from ophiscope.media.dicom_elements import find_number, find_numbers
-from ophiscope.media.opened_stack import StackLine
 
-__all__ = ["find_film_line"]
+__all__ = ["find_film_times"]
 
-_LONGEST_STEP_S = 3600.0
+_SHORTEST_STEP_S, _LONGEST_STEP_S = 1e-5, 3600.0
 
 
-def find_film_line(dataset: Dataset, frames: int) -> StackLine | None:
-    """The frames along time; None where the object gives no usable times."""
-    steps_s = _find_steps_s(dataset, frames)
-    if steps_s is None or not all(0 < step <= _LONGEST_STEP_S for step in steps_s):
+def find_film_times(dataset: Dataset, frames: int) -> tuple[float, ...] | None:
+    """Seconds after the first frame, for each of several; None where the object gives no usable times."""
+    if frames < 2:
         return None
-    times_s = tuple(itertools.accumulate(steps_s, initial=0.0))
-    return StackLine(AxisName.TIME, tuple(range(frames)), times_s)
+    steps_s = _find_steps_s(dataset, frames)
+    if steps_s is None or not all(_SHORTEST_STEP_S < step < _LONGEST_STEP_S for step in steps_s):
+        return None
+    return tuple(itertools.accumulate(steps_s, initial=0.0))
 
 
 def _find_steps_s(dataset: Dataset, frames: int) -> list[float] | None:

@@ -14,6 +14,7 @@ from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.deid import MODALITIES, TEXT_ON_PIXELS
 from ophiscope.media.dicom_display import apply_modality_table, find_display
 from ophiscope.media.dicom_elements import find_item, find_number, find_numbers, find_places, find_word
+from ophiscope.media.dicom_film import find_film_times
 from ophiscope.media.dicom_layout import CODED_ONLY, PixelLayout, parse_pixel_layout, to_unsigned
 from ophiscope.media.dicom_object import DicomObject
 from ophiscope.media.dicom_pixels import apply_palette, decode_frame
@@ -28,7 +29,6 @@ __all__ = ["DicomFrame", "check_pixels", "find_modality", "find_spacing", "read_
 
 _USUALLY_WITH_TEXT = ("US", "SC", "ES", "XC", "OT")
 """Modalities whose pictures usually show text."""
-_SHORTEST_MS, _LONGEST_MS = 0.1, 600_000.0
 """Of the time between frames that is believed."""
 
 
@@ -91,7 +91,7 @@ def _describe_object(dataset: Dataset, layout: DicomLayout, pixels: PixelLayout,
         notes.append("the pixels have been compressed with loss")
     if pixels.frames > 1:
         notes.append(f"the file holds {pixels.frames} frames; this is number {index}, counted from 0")
-        notes += _describe_cine(dataset, index)
+        notes += _describe_cine(dataset, index, pixels.frames)
     if any(0x6000 <= group <= 0x60FF and group % 2 == 0 for group in layout.groups):
         notes.append("overlay ignored")
     burned = find_word(dataset, "BurnedInAnnotation")
@@ -104,16 +104,13 @@ def _describe_object(dataset: Dataset, layout: DicomLayout, pixels: PixelLayout,
     return notes
 
 
-def _describe_cine(dataset: Dataset, index: int) -> list[str]:
-    """When a frame of a film was taken, by the frame time or else the cine rate."""
-    frame_ms, rate = find_number([dataset], "FrameTime"), find_number([dataset], "CineRate")
-    if not frame_ms and rate:
-        frame_ms = 1000 / rate
-    if frame_ms is None or not _SHORTEST_MS < frame_ms < _LONGEST_MS:
+def _describe_cine(dataset: Dataset, index: int, frames: int) -> list[str]:
+    """When a frame of a film was taken."""
+    times_s = find_film_times(dataset, frames)
+    if times_s is None:
         return []
-    return [
-        f"a film of {1000 / frame_ms:.3g} frames a second; this one is {index * frame_ms / 1000:.3f} s after the first"
-    ]
+    rate = (frames - 1) / times_s[-1]
+    return [f"a film of {rate:.3g} frames a second; this one is {times_s[index]:.3f} s after the first"]
 
 
 def _read_scalar(

@@ -8,14 +8,15 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ophiscope.core.axis import AxisName
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.dicom_film import find_film_line
+from ophiscope.media.dicom_film import find_film_times
 from ophiscope.media.dicom_frame import read_frame
 from ophiscope.media.dicom_places import FramePlace
 from ophiscope.media.dicom_stack import Stack, build_stack
 from ophiscope.media.dicom_volume import Opener, build_volume
-from ophiscope.media.opened_stack import Film
+from ophiscope.media.opened_stack import Film, StackLine
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.sources import build_shown_study
 from ophiscope.media.square import square_pixels
@@ -115,13 +116,13 @@ def _find_film(series: Series, opener: Opener, request: ReadRequest) -> Film | N
     if len({place.file for place in series.places}) > 1:
         return None
     with opener(series.places[0].file) as found:
-        line = find_film_line(found.dataset, len(series.places))
-        if line is None:
+        times_s = find_film_times(found.dataset, len(series.places))
+        if times_s is None:
             return None
         path = os.fspath(found.media.path)
     ends = tuple(_read_picture(series.places[index], opener, request, selector="") for index in (0, -1))
-    last_s = (line.values[-1] - line.values[0]) / (len(line.values) - 1)
-    return Film(ends, line, last_s, (os.fsdecode(path),))
+    line = StackLine(AxisName.TIME, tuple(range(len(times_s))), times_s)
+    return Film(ends, line, times_s[-1] / (len(times_s) - 1), (os.fsdecode(path),))
 
 
 def _read_picture(place: FramePlace, opener: Opener, request: ReadRequest, *, selector: str) -> Study:

@@ -85,6 +85,8 @@ def _watch(along: Along, start: float, end: float, look: Look, *, per_unit: floa
         span=stretch,
         integrity=find_integrity(along, places),
     )
+    if not any(stretch.start <= place.value < stretch.end for place in places):
+        notes = (*notes, "No picture lies inside; the nearest one is shown.")
     fewer = (f"A look shows at most {most} pictures; a shorter part is seen more closely.",) if most < wanted else ()
     return Observation(_describe(along, stretch), pictures, finding, (*notes, *fewer, *along.warn(finding.integrity)))
 
