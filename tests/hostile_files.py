@@ -14,6 +14,7 @@ from PIL import Image
 
 from media_files import draw_colour, draw_grey, encode_coded_dicom, encode_dicom, encode_raster
 from slide_files import build_pyramid, draw_tissue, encode_dicom_slide, encode_slide
+from video_files import CONTAINERS, encode_video
 from volume_files import seed_volumes
 
 __all__ = ["FAMILIES", "Hostile", "craft", "damage_at_random"]
@@ -75,11 +76,21 @@ def _seed_slides() -> list[bytes]:
     return [*made, encode_dicom_slide(picture), encode_dicom_slide(picture, jpeg=True, sparse=[3, 0, 1])]
 
 
+def _seed_videos() -> list[bytes]:
+    ticks = [3 * number + number % 3 for number in range(24)]
+    made = [encode_video(name, 24, gop=8) for name in CONTAINERS if name not in ("mp4 hevc", "mov mpeg4")]
+    made.append(encode_video("mkv h264", 24, fps=100, times=ticks))
+    made.append(encode_video("mp4 h264", 24, gop=8, container_options={"movflags": "faststart"}))
+    made.append(encode_video("mp4 h264", 24, gop=8, container_options={"movflags": "frag_keyframe+empty_moov"}))
+    return made
+
+
 FAMILIES: Mapping[str, Callable[[], list[bytes]]] = {
     "pictures": _seed_pictures,
     "dicom": _seed_dicom,
     "volumes": seed_volumes,
     "slides": _seed_slides,
+    "videos": _seed_videos,
 }
 
 

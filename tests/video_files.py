@@ -1,5 +1,6 @@
 """Videos made on the spot, in which every frame shows its own number as bars of light."""
 
+import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 
 SIZE_WH = (160, 96)
 _BITS = 10
+os.environ.setdefault("SVT_LOG", "1")  # an encoder that talks
 _BAR_PX = 14
 
 CONTAINERS: dict[str, tuple[str, str, dict[str, str]]] = {

@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -11,8 +12,14 @@ import pytest
 from ophiscope.core.axis import AxisName, Place
 from ophiscope.core.study import PictureStack, Study
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media import video_file
+from ophiscope.media.fingerprint import read_fingerprint
+from ophiscope.media.guard import open_media
 from ophiscope.media.limits import Limits
+from ophiscope.media.progress import tell_nobody
 from ophiscope.media.study import read_study
+from ophiscope.media.video_file import VideoFile, VideoShape, WantedFrame, _Run
+from ophiscope.media.video_index import index_video
 from video_files import SIZE_WH, draw_frame, encode_video, read_number
 
 TIME = AxisName.TIME
@@ -215,3 +222,46 @@ def test_a_place_of_another_video_is_refused(write: Write) -> None:
         stack_of(study).find(AxisName.AXIAL, 0.0)
     with pytest.raises(ValueError, match="no picture at None"):
         study.at(None)
+
+
+class Counted:
+    """A decoder that counts what it is given."""
+
+    def __init__(self, context: Any) -> None:
+        self.context, self.packets, self.skip_frame = context, 0, "DEFAULT"
+
+    def decode(self, packet: object) -> Any:
+        self.context.skip_frame = self.skip_frame
+        self.packets += packet is not None
+        return self.context.decode(packet)
+
+
+def test_a_window_decodes_its_group_of_pictures_once(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(encode_video("mp4 h264", 100, gop=100))
+    with open_media(path) as media:
+        index, fingerprint = index_video(media, Limits(), tell_nobody), read_fingerprint(media)
+    shape = VideoShape(index.coded_wh, index.root_wh, index.quarter_turns, index.counted)
+    video = VideoFile(str(path), shape, Limits(), fingerprint)
+    counted: list[Counted] = []
+
+    class CountedRun(_Run):
+        def __init__(self, *arguments: Any, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            counted.append(Counted(self._context))
+            self._context = counted[-1]
+
+    monkeypatch.setattr(video_file, "_Run", CountedRun)
+    wanted = [WantedFrame(int(index.pts_N[number]), int(index.pts_N[0]), number) for number in range(20, 70, 7)]
+    box, size_wh = (0.0, 0.0, 160.0, 96.0), (80, 48)
+    video.read(wanted, box, size_wh)
+    assert len(counted) == 1
+    assert 63 < counted[0].packets < 80
+    later = [WantedFrame(int(index.pts_N[number]), int(index.pts_N[0]), number) for number in (80, 90)]
+    video.read(later, box, size_wh)  # goes on where the first look ended
+    assert len(counted) == 1
+    assert counted[0].packets <= 100
+    video.read([*wanted, *later], box, size_wh)  # seen before
+    assert len(counted) == 1
+    video.read([WantedFrame(int(index.pts_N[30]), int(index.pts_N[0]), 30)], box, size_wh)  # lies behind: from the key
+    assert len(counted) == 2
+    video.close()

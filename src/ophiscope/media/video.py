@@ -181,7 +181,8 @@ class VideoStack:
             seen = worker.decode_frames(request)
         found = {}
         for (selector, _), pixels, degraded in zip(wanted, seen.pixels_N_H_W_3, seen.degraded, strict=True):
-            found[selector] = pixels.copy()
+            # a part of many would keep all of them in memory
+            found[selector] = pixels if len(wanted) == 1 else pixels.copy()
             if degraded:
                 self._degraded.add(selector)
             self._keep((selector, box_xyxy, size_wh), found[selector])

@@ -153,11 +153,13 @@ class VideoFile:
         self._run = None  # what breaks in the middle is not gone on with
         found = {}
         names = {frame.offset if self._shape.counted else frame.pts: frame.pts for frame in wanted}
-        for name, frame in run.decode(set(names), sparing=sparing):
+        # a key frame alone is brought out at once; otherwise what the decoder holds back may be wanted next
+        alone = len(wanted) == 1 and wanted[0].offset == 0
+        for name, frame in run.decode(set(names), sparing=sparing, alone=alone):
             if name in names:
                 found[names[name]] = SeenFrame(self._convert(frame), run.degraded or bool(frame.is_corrupt))
             if name >= max(names):
-                self._run = run
+                self._run = None if alone else run
                 break
         return found
 
@@ -237,33 +239,48 @@ class _Run:
             return False
         return wanted.offset >= self._count if self._counted else wanted.pts > self._consumed
 
-    def decode(self, names: set[int], *, sparing: bool) -> "Iterator[tuple[int, VideoFrame]]":
+    def decode(self, names: set[int], *, sparing: bool, alone: bool = False) -> "Iterator[tuple[int, VideoFrame]]":
         """What comes out, in the order in which it is shown.
 
         Args:
             names: Of the frames that are wanted.
             sparing: Leave out what is neither wanted nor needed for other frames.
+            alone: Decode the next packet only, and end the run.
         """
-        import av
-
+        if alone:
+            yield from self._decode_alone()
+            return
         while (packet := self._take_packet()) is not None:
             wanted = not sparing or packet.pts is None or packet.pts in names
             self._context.skip_frame = "DEFAULT" if wanted else "NONREF"
             if packet.pts is not None:
                 self._consumed = max(packet.pts, self._consumed if self._consumed is not None else packet.pts)
-            with av.logging.Capture() as said:
-                try:
-                    frames = packet.decode()
-                except MemoryError:
-                    raise
-                except Exception:  # of no common base; what follows may be whole
-                    self.degraded, frames = True, []
-            self.degraded = self.degraded or bool(said)
-            for frame in frames:
-                name = self._count if self._counted else frame.pts
-                self._count += 1
-                if name is not None:
-                    yield name, frame
+            yield from self._give(packet)
+
+    def _decode_alone(self) -> "Iterator[tuple[int, VideoFrame]]":
+        packet = self._take_packet()
+        if packet is not None:
+            self._context.skip_frame = "DEFAULT"
+            yield from self._give(packet)
+            yield from self._give(None)
+
+    def _give(self, packet: "Packet[Any] | None") -> "Iterator[tuple[int, VideoFrame]]":
+        """What a packet brings out of the decoder; None brings out all that it holds back."""
+        import av
+
+        with av.logging.Capture() as said:
+            try:
+                frames = self._context.decode(packet)
+            except MemoryError:
+                raise
+            except Exception:  # of no common base; what follows may be whole
+                self.degraded, frames = True, []
+        self.degraded = self.degraded or bool(said)
+        for frame in frames:
+            name = self._count if self._counted else frame.pts
+            self._count += 1
+            if name is not None:
+                yield name, frame
 
     def _take_packet(self) -> "Packet[Any] | None":
         """The next packet; None at the end, and where the file breaks off."""
