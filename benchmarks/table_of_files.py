@@ -1,8 +1,8 @@
 """Open every file below a folder and print what was read of it, as a table in Markdown.
 
-Of what holds several pictures the middle slice, or the first frame, is opened, and of a folder of DICOM slices the
-middle one. Files of the same kind and folder share a row. Exit code 1 if a file was refused for another reason than its
-kind (a video, a list, a text, masks).
+Of a video or volume the picture in the middle is decoded; of frames that do not say when they were taken the first.
+Files of the same kind and folder share a row. Exit code 1 if a file was refused for another reason than its kind (a
+list, a text, masks).
 """
 
 import argparse
@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from ophiscope.core.study import StudyHeader
-from ophiscope.core.volume import SliceAxis, SliceChoice
+from ophiscope.core.axis import AxisName
+from ophiscope.core.study import AxisSpan, StudyHeader
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.study import read_study
 
@@ -35,22 +35,26 @@ class Opened(NamedTuple):
 def open_file(path: Path) -> Opened:
     """The file's only picture, or the one in the middle."""
     try:
-        return Opened(path, read_study(path).header, "", None)
+        study = read_study(path)
+        holds = [describe_axis(span) for span in study.header.axes]
+        if study.stack is not None:
+            span = study.header.axes[0]
+            study.at(study.stack.find(span.axis, (span.start + span.end) / 2)).source.read_root()
+        return Opened(path, study.header, ", ".join(holds), None)
     except MediaRejected as refusal:
         if refusal.code is not MediaCode.NEEDS_SELECTION:
             return Opened(path, None, "", refusal)
-        text = str(refusal)
-    slices = re.search(r"axial:0 to axial:(\d+), coronal:0 to coronal:(\d+) or sagittal:0 to sagittal:(\d+)", text)
-    frames = re.search(r"--frame 0 to (\d+)", text)
+        frames = re.search(r"--frame 0 to (\d+)", str(refusal))
     try:
-        if slices is not None and not frames:
-            axial, coronal, sagittal = (int(number) + 1 for number in slices.groups())
-            header = read_study(path, slice_at=SliceChoice(SliceAxis.AXIAL, axial // 2)).header
-            return Opened(path, header, f"{sagittal}x{coronal}x{axial} voxels", None)
-        count = int(frames[1]) + 1 if frames else 0
-        return Opened(path, read_study(path, frame=0).header, f"{count} frames", None)
+        return Opened(path, read_study(path, frame=0).header, f"{int(frames[1]) + 1 if frames else 0} frames", None)
     except MediaRejected as refusal:
         return Opened(path, None, "", refusal)
+
+
+def describe_axis(span: AxisSpan) -> str:
+    """How many pictures there are along it."""
+    along_time = span.axis is AxisName.TIME
+    return f"{span.pictures} frames in {span.end:.4g} s" if along_time else f"{span.pictures} {span.axis}"
 
 
 def open_all(folder: Path) -> Iterator[Opened]:
