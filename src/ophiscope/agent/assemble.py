@@ -49,7 +49,7 @@ __all__ = [
 
 MODEL_FORMS = "nano, hf:ID_OR_DIR, openai:BASE_URL#NAME, replay:TRACE"
 _SERVER_PROMPT = "qwen"
-_CORE_LIBRARIES = ("numpy", "pillow", "pydicom", "pydantic")
+_CORE_LIBRARIES = ("numpy", "pillow", "av", "pydicom", "nibabel", "pydantic")
 _LOCAL_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-image")
 _SERVER_LIBRARIES = ("httpx2",)
 
