@@ -184,7 +184,6 @@ def test_open_answers(text, fields):
         "interval 3 s",
         "insufficient blood flow",
         "I cannot tell",
-        "0-2 s: only one line",
         "0-2 s: a\nand more",
         "0-2 s: a\n3-2 s: b",
         "0-2 s:\n2-3 s:",
@@ -230,3 +229,8 @@ def test_time_is_linear(unit):
     small, large = (unit * (size // len(unit)) for size in (20_000, 200_000))
     bound = 16 * max(least_seconds(lambda: parse_answer(small), tries=5), 0.002)
     assert least_seconds(lambda: parse_answer(large), enough=bound) <= bound
+
+
+def test_one_event_is_a_description() -> None:
+    parsed = parse_answer("0-2 s: only one line")
+    assert (parsed.kind, parsed.events) == (ResultKind.DESCRIPTION, ((0.0, 2.0, "only one line"),))

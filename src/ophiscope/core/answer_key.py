@@ -21,6 +21,8 @@ class AnswerKey:
     evidence_boxes: tuple[Box, ...] = ()
     """Every place that has to be looked at, in the root frame; empty where the overview suffices."""
     evidence_interval: Interval | None = None
+    events: tuple[tuple[float, float, str], ...] | None = None
+    """What happened, where the answer is a description: start, end, words; in order."""
     needed_tools: tuple[str, ...] = ()
     """Tools without which the answer cannot be known, in the order of the shortest way."""
     least_calls: int = 0

@@ -1,7 +1,7 @@
 """Is an answer right? One grader for each kind of answer; nothing is guessed.
 
-An answer of another kind than the key's is wrong, and so is none at all: only a key without a truth, and a kind that no
-rule can judge (a description), leave an answer unscored, and unscored is None, never 0.
+An answer of another kind than the key's is wrong, and so is none at all: only a key without a truth, and a description
+whose key lists no events, leave an answer unscored, and unscored is None, never 0.
 
 Text is compared after one normal form: Unicode NFKC, lower case, punctuation to spaces (but for the point in ``3.5``),
 articles dropped, and a few spellings of yes, no, left and right made one. Right means equal; the score is the F1 of
@@ -19,6 +19,7 @@ from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.axis import AxisUnit
 from ophiscope.core.region import Mask
 from ophiscope.core.result import Result, ResultKind
+from ophiscope.metrics.events import TimedEvent, compute_event_scores
 from ophiscope.metrics.overlap import (
     compute_box_overlap,
     compute_interval_overlap,
@@ -31,6 +32,9 @@ __all__ = ["Grade", "GradeReason", "TextScores", "compute_text_scores", "grade",
 RIGHT_IOU = 0.5
 """From this IoU on, a box, mask or interval counts as right; its score is the overlap itself."""
 
+_SAME_EVENT = 0.5
+_NOTHING = frozenset({"nothing", "nothing happens", "nothing happened", "no event", "no events"})
+"""A description without events, in normal form."""
 _ARTICLES = frozenset({"a", "an", "the"})
 _SAME = {
     "y": "yes", "yeah": "yes", "yep": "yes", "true": "yes",
@@ -270,6 +274,23 @@ def _grade_interval(result: Result, key: AnswerKey) -> Grade:
     return Grade(iou >= RIGHT_IOU, iou, GradeReason.COMPARED)
 
 
+def _grade_description(result: Result, key: AnswerKey) -> Grade:
+    """The F1 of its events; right where all were told and none was invented."""
+    if key.events is None:
+        return Grade(None, None, GradeReason.NO_RULE)
+    nothing = result.kind is ResultKind.TEXT and normalise(result.text or "") in _NOTHING
+    if result.kind is not ResultKind.DESCRIPTION and not nothing:
+        return _wrong(GradeReason.WRONG_KIND)
+    said = [TimedEvent(*event) for event in result.events or ()]
+    scores = compute_event_scores(said, [TimedEvent(*event) for event in key.events], alike=_is_same_event)
+    return Grade(scores.f1 == 1.0, scores.f1, GradeReason.COMPARED)
+
+
+def _is_same_event(said: str, right: str) -> bool:
+    """Whether half of the words of the true event were said."""
+    return compute_text_scores(said, right).recall >= _SAME_EVENT
+
+
 _WORDED: dict[ResultKind, Callable[[Result, AnswerKey], Grade]] = {
     ResultKind.OPTION: _grade_option,
     ResultKind.YES_NO: _grade_yes_no,
@@ -277,6 +298,7 @@ _WORDED: dict[ResultKind, Callable[[Result, AnswerKey], Grade]] = {
     ResultKind.TEXT: _grade_text,
     ResultKind.TIME: _grade_time,
     ResultKind.INTERVAL: _grade_interval,
+    ResultKind.DESCRIPTION: _grade_description,
 }
 _PLACED: dict[ResultKind, Callable[[Result, AnswerKey, Mask | None, str | None], Grade]] = {
     ResultKind.MASK: _grade_mask,

@@ -22,7 +22,7 @@ without options
   ``point [10, 20]``, ``... in view 2``               point, likewise
   ``time 12.5 s``, ``position -3.5 mm``               time
   ``interval 3.0-7.5 s``, ``interval 3 to 7 mm``      interval
-  two or more lines ``3.0-7.5 s: words``              description
+  one or more lines ``3.0-7.5 s: words``              description
 anything else                                         text
 ====================================================  =========================================================
 
@@ -217,6 +217,6 @@ def _read_interval(blank: ParsedAnswer, short: str) -> ParsedAnswer | None:
 def _read_description(blank: ParsedAnswer) -> ParsedAnswer | None:
     matches = [_EVENT.fullmatch(line) for line in blank.plain.split("\n")]
     events = [(float(m.group(1)), float(m.group(2)), m.group(3)) for m in matches if m is not None]
-    if len(events) != len(matches) or len(events) < 2 or not all(start < end < math.inf for start, end, _ in events):
+    if len(events) != len(matches) or not all(start < end < math.inf for start, end, _ in events):
         return None
     return replace(blank, kind=ResultKind.DESCRIPTION, events=tuple(sorted(events)))
