@@ -1,0 +1,214 @@
+"""What to do next about a procedure, from what was seen of it so far.
+
+A mark that is there in one frame and not in the one before was made between the two. That gap is watched, and the gap
+in it, until the frames lie close enough to say when the instrument touched the tissue.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ophiscope.worlds.procedure import Action, Instrument
+from ophiscope.worlds.procedure_asks import ACTION_WORDS, ProcedureAsk, ProcedureKind
+from ophiscope.worlds.procedure_see import SeenFrame
+
+__all__ = ["ProcedureStep", "Watched", "decide_procedure"]
+
+_FINE_S = 1.2
+"""Frames this close tell when something began and ended; a crop shows one a second, where it may show so many."""
+_AROUND_S = 8.0
+"""So far before and after a moment that is asked about lies all of what happens there."""
+
+
+class Watched(NamedTuple):
+    """What is known so far."""
+
+    frames: tuple[SeenFrame, ...]
+    """All frames that were shown, by time."""
+    evidence: tuple[tuple[str, float, float], ...]
+    """Ids of evidence, and what stretch each shows."""
+    calls_left: int
+
+
+class ProcedureStep(NamedTuple):
+    """A thought, and either a call or an answer."""
+
+    think: str
+    call: tuple[str, dict[str, float]] | None = None
+    answer: str | None = None
+
+
+class _Gap(NamedTuple):
+    """Two frames next to one another, between which a mark was made."""
+
+    action: Action
+    before: SeenFrame
+    after: SeenFrame
+
+
+def decide_procedure(ask: ProcedureAsk, seen: Watched) -> ProcedureStep:
+    """The next step of who knows how such a question is answered."""
+    gaps = _find_gaps(seen.frames)
+    match ask.kind:
+        case ProcedureKind.WHEN:
+            mine = [gap for gap in gaps if gap.action is ask.action]
+            return (
+                _time(mine[0], seen) if mine else ProcedureStep("It leaves no mark that I see.", answer="cannot tell")
+            )
+        case ProcedureKind.HOW_OFTEN:
+            count = sum(gap.action is ask.action for gap in gaps)
+            return ProcedureStep(f"New marks of it: {count}.", answer=str(count))
+        case ProcedureKind.DID:
+            done = any(gap.action is ask.action for gap in gaps)
+            return ProcedureStep("A new mark of it." if done else "No new mark of it.", answer="yes" if done else "no")
+        case ProcedureKind.WHAT_AT:
+            return _tell_what(ask, seen, gaps)
+        case ProcedureKind.WHAT_AFTER:
+            return _tell_next(ask, seen, gaps)
+        case ProcedureKind.INSTRUMENT | ProcedureKind.COLOUR:
+            return _look_close(ask, seen, gaps)
+        case ProcedureKind.DESCRIBE:
+            return _tell_all(ask, seen, gaps)
+
+
+def _find_gaps(frames: Sequence[SeenFrame]) -> list[_Gap]:
+    """New marks in the order of time; what is hidden in between is still there."""
+    gaps: list[_Gap] = []
+    known: dict[int, set[int]] = {}
+    last: dict[int, SeenFrame] = {}
+    for frame in frames:
+        before = last.get(frame.scene)
+        for mark in frame.marks:
+            if before is not None and mark.number not in known[frame.scene]:
+                gaps.append(_Gap(mark.action, before, frame))
+        known.setdefault(frame.scene, set()).update(mark.number for mark in frame.marks)
+        last[frame.scene] = frame
+    return gaps
+
+
+class _Contact(NamedTuple):
+    """When an instrument touched the tissue, as far as the frames tell."""
+
+    start_s: float
+    end_s: float
+    loose_s: float
+    """The larger of the distances of the frames around its two ends."""
+
+
+def _find_contact(gap: _Gap, frames: Sequence[SeenFrame]) -> _Contact | None:
+    """The contact during which the mark of a gap was made, where frames show it."""
+    index = frames.index(gap.after)
+    first = index if gap.after.contact is not None else index - 1
+    if first < 0 or frames[first].contact is None:
+        return None
+    held = frames[first].contact
+    last = first
+    while first > 0 and frames[first - 1].contact is held and frames[first - 1].scene == gap.after.scene:
+        first -= 1
+    while last + 1 < len(frames) and frames[last + 1].contact is held and frames[last + 1].scene == gap.after.scene:
+        last += 1
+    if first == 0 or last + 1 == len(frames):
+        return None
+    start = frames[first - 1].time_s, frames[first].time_s
+    end = frames[last].time_s, frames[last + 1].time_s
+    return _Contact(sum(start) / 2, sum(end) / 2, max(start[1] - start[0], end[1] - end[0]))
+
+
+def _time(gap: _Gap, seen: Watched) -> ProcedureStep:
+    """Watch the gap more closely, or say when it was."""
+    contact = _find_contact(gap, seen.frames)
+    if contact is not None and (contact.loose_s <= _FINE_S or not seen.calls_left):
+        cite = _cite(seen, contact.start_s, contact.end_s)
+        return ProcedureStep(
+            f"Contact from {contact.start_s:.1f} to {contact.end_s:.1f} s.",
+            answer=f"interval {contact.start_s:.1f}-{contact.end_s:.1f} s{cite}",
+        )
+    if not seen.calls_left:
+        start_s, end_s = gap.before.time_s, gap.after.time_s
+        return ProcedureStep("It lies in this gap.", answer=f"interval {start_s:.1f}-{end_s:.1f} s")
+    start_s, end_s = _choose_window(gap, contact, seen.frames)
+    words = f"Not there at {gap.before.time_s:.1f} s, there at {gap.after.time_s:.1f} s."
+    return ProcedureStep(words, ("crop_video", {"start_s": start_s, "end_s": end_s}))
+
+
+def _choose_window(gap: _Gap, contact: _Contact | None, frames: Sequence[SeenFrame]) -> tuple[float, float]:
+    """The gap with the contact in it, which ends a little after the mark is there."""
+    step_s = gap.after.time_s - gap.before.time_s
+    start_s, end_s = gap.before.time_s, gap.after.time_s
+    if contact is not None:
+        start_s, end_s = contact.start_s - contact.loose_s, contact.end_s + contact.loose_s
+    elif step_s < _AROUND_S:
+        start_s, end_s = start_s - _AROUND_S, end_s + _AROUND_S / 2
+    return round(max(start_s, 0.0), 1), round(end_s + 0.1, 1)
+
+
+def _cite(seen: Watched, start_s: float, end_s: float) -> str:
+    """The last evidence that shows all of a stretch."""
+    fitting = [name for name, low, high in seen.evidence if low <= start_s and end_s <= high]
+    return f" [{fitting[-1]}]" if fitting else ""
+
+
+def _is_watched(seen: Watched, start_s: float, end_s: float) -> bool:
+    return any(low <= start_s + 0.5 and end_s - 0.5 <= high for _, low, high in seen.evidence)
+
+
+def _tell_what(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:
+    at_s = ask.span_s[0] if ask.span_s else 0.0
+    start_s, end_s = round(max(at_s - _AROUND_S, 0.0), 1), round(at_s + _AROUND_S, 1)
+    if not seen.calls_left or _is_watched(seen, start_s, min(end_s, seen.frames[-1].time_s)):
+        near = [gap for gap in gaps if gap.before.time_s <= at_s + _AROUND_S and gap.after.time_s >= at_s - 1.0]
+        best = min(near, key=lambda gap: abs(gap.after.time_s - at_s), default=None)
+        text = ACTION_WORDS[best.action] if best is not None else "nothing"
+        return ProcedureStep("Before and after compared.", answer=text + _cite(seen, at_s, at_s))
+    return ProcedureStep("I watch what is around it.", ("crop_video", {"start_s": start_s, "end_s": end_s}))
+
+
+def _tell_next(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:
+    named = next((index for index, gap in enumerate(gaps) if gap.action is ask.action), None)
+    if named is None or named + 1 >= len(gaps):
+        return ProcedureStep("I do not see what follows.", answer="cannot tell")
+    mine, later = gaps[named], gaps[named + 1]
+    shared = [gap for gap in gaps if gap.after is mine.after or gap.after is later.after]
+    together = [gap for gap in shared if sum(other.after is gap.after for other in gaps) > 1]
+    if together and seen.calls_left:
+        gap = together[0]
+        window = {"start_s": round(gap.before.time_s, 1), "end_s": round(gap.after.time_s + 0.1, 1)}
+        return ProcedureStep("Two marks are new here; which was first?", ("crop_video", window))
+    return ProcedureStep("The next new mark.", answer=ACTION_WORDS[later.action])
+
+
+def _look_close(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:
+    if ask.kind is ProcedureKind.INSTRUMENT:
+        at_s = ask.span_s[0] if ask.span_s else 0.0
+        near = [frame for frame in seen.frames if abs(frame.time_s - at_s) < 0.2]
+        if near:
+            held = near[0].contact or Instrument.SUCTION
+            return ProcedureStep("Its tip.", answer=held.value + _cite(seen, at_s, at_s))
+        return ProcedureStep("I look at that moment.", ("get_frame", {"time_s": at_s}))
+    new = {gap.after.scene: gap for gap in gaps if gap.action is Action.CLIP}
+    told = [
+        (frame.time_s, mark.tint)
+        for frame in seen.frames
+        for mark in frame.marks
+        if mark.tint is not None and frame.scene in new
+    ]
+    if told:
+        at_s, tint = told[0]
+        return ProcedureStep("The band can be seen.", answer=str(tint) + _cite(seen, at_s, at_s))
+    if not new:
+        return ProcedureStep("I see no clip that is new.", answer="cannot tell")
+    gap = next(iter(new.values()))
+    return ProcedureStep("There is a clip.", ("get_frame", {"time_s": round(gap.after.time_s, 2)}))
+
+
+def _tell_all(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:
+    start_s, end_s = ask.span_s or (0.0, float("inf"))
+    mine = [gap for gap in gaps if gap.after.time_s > start_s and gap.before.time_s < end_s]
+    told = []
+    for gap in mine:
+        step = _time(gap, seen)
+        if step.call is not None:
+            return step
+        low, high = (float(number) for number in str(step.answer).split(" s")[0].removeprefix("interval ").split("-"))
+        if start_s <= (low + high) / 2 <= end_s:
+            told.append(f"{low:g}-{high:g} s: {ACTION_WORDS[gap.action]}{_cite(seen, low, high)}")
+    return ProcedureStep("All of it was watched.", answer="\n".join(told) or "nothing")
