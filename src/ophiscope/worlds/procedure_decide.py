@@ -16,7 +16,9 @@ __all__ = ["ProcedureStep", "Watched", "decide_procedure"]
 _FINE_S = 1.2
 """Frames this close tell when something began and ended; a crop shows one a second, where it may show so many."""
 _AROUND_S = 8.0
-"""So far before and after a moment that is asked about lies all of what happens there."""
+"""A contact may begin so long before its mark is there."""
+_BESIDE_S = 4.5
+"""So far before and after the middle of an event lies all of it."""
 
 
 class Watched(NamedTuple):
@@ -86,16 +88,23 @@ def _find_gaps(frames: Sequence[SeenFrame]) -> list[_Gap]:
 
 
 class _Contact(NamedTuple):
-    """When an instrument touched the tissue, as far as the frames tell."""
+    """The frames around the time in which an instrument touched the tissue."""
 
-    start_s: float
-    end_s: float
-    loose_s: float
-    """The larger of the distances of the frames around its two ends."""
+    before: SeenFrame
+    """The last one without it."""
+    first: SeenFrame
+    last: SeenFrame
+    after: SeenFrame
+    """The first one without it again."""
+
+    @property
+    def loose_s(self) -> float:
+        """How far apart the frames lie around its ends."""
+        return max(self.first.time_s - self.before.time_s, self.after.time_s - self.last.time_s)
 
 
 def _find_contact(gap: _Gap, frames: Sequence[SeenFrame]) -> _Contact | None:
-    """The contact during which the mark of a gap was made, where frames show it."""
+    """The contact during which the mark of a gap was made, where frames show it and what is around it."""
     index = frames.index(gap.after)
     first = index if gap.after.contact is not None else index - 1
     if first < 0 or frames[first].contact is None:
@@ -108,37 +117,42 @@ def _find_contact(gap: _Gap, frames: Sequence[SeenFrame]) -> _Contact | None:
         last += 1
     if first == 0 or last + 1 == len(frames):
         return None
-    start = frames[first - 1].time_s, frames[first].time_s
-    end = frames[last].time_s, frames[last + 1].time_s
-    return _Contact(sum(start) / 2, sum(end) / 2, max(start[1] - start[0], end[1] - end[0]))
+    return _Contact(frames[first - 1], frames[first], frames[last], frames[last + 1])
 
 
 def _time(gap: _Gap, seen: Watched) -> ProcedureStep:
-    """Watch the gap more closely, or say when it was."""
+    """Watch the gap more closely, or say when it was: all times are those of frames that were shown."""
     contact = _find_contact(gap, seen.frames)
     if contact is not None and (contact.loose_s <= _FINE_S or not seen.calls_left):
-        cite = _cite(seen, contact.start_s, contact.end_s)
-        return ProcedureStep(
-            f"Contact from {contact.start_s:.1f} to {contact.end_s:.1f} s.",
-            answer=f"interval {contact.start_s:.1f}-{contact.end_s:.1f} s{cite}",
-        )
+        start, end = _render(contact.first.time_s), _render(contact.after.time_s)
+        cite = _cite(seen, contact.first.time_s, contact.after.time_s)
+        return ProcedureStep(f"Contact from {start} to {end} s.", answer=f"interval {start}-{end} s{cite}")
+    before, after = _render(gap.before.time_s), _render(gap.after.time_s)
     if not seen.calls_left:
-        start_s, end_s = gap.before.time_s, gap.after.time_s
-        return ProcedureStep("It lies in this gap.", answer=f"interval {start_s:.1f}-{end_s:.1f} s")
-    start_s, end_s = _choose_window(gap, contact, seen.frames)
-    words = f"Not there at {gap.before.time_s:.1f} s, there at {gap.after.time_s:.1f} s."
-    return ProcedureStep(words, ("crop_video", {"start_s": start_s, "end_s": end_s}))
+        return ProcedureStep("It lies in this gap.", answer=f"interval {before}-{after} s")
+    return ProcedureStep(f"Not there at {before} s, there at {after} s.", _crop(*_choose_window(gap, contact, seen)))
 
 
-def _choose_window(gap: _Gap, contact: _Contact | None, frames: Sequence[SeenFrame]) -> tuple[float, float]:
-    """The gap with the contact in it, which ends a little after the mark is there."""
-    step_s = gap.after.time_s - gap.before.time_s
-    start_s, end_s = gap.before.time_s, gap.after.time_s
+def _render(time_s: float) -> str:
+    """As the stamp of a frame is written."""
+    return f"{round(time_s, 2):.10g}"
+
+
+def _crop(start_s: float, end_s: float) -> tuple[str, dict[str, float]]:
+    return "crop_video", {"start_s": round(start_s, 2), "end_s": round(end_s, 2)}
+
+
+def _choose_window(gap: _Gap, contact: _Contact | None, seen: Watched) -> tuple[float, float]:
+    """From one shown frame to another: the gap, with room for the contact around it."""
     if contact is not None:
-        start_s, end_s = contact.start_s - contact.loose_s, contact.end_s + contact.loose_s
-    elif step_s < _AROUND_S:
-        start_s, end_s = start_s - _AROUND_S, end_s + _AROUND_S / 2
-    return round(max(start_s, 0.0), 1), round(end_s + 0.1, 1)
+        return contact.before.time_s, contact.after.time_s
+    times_s = [frame.time_s for frame in seen.frames]
+    start_s, end_s = gap.before.time_s, gap.after.time_s
+    if end_s - start_s < _AROUND_S or gap.before.contact is not None:
+        start_s = max((at_s for at_s in times_s if at_s <= start_s - _AROUND_S), default=times_s[0])
+    if end_s - gap.before.time_s < _AROUND_S or gap.after.contact is not None:
+        end_s = min((at_s for at_s in times_s if at_s >= end_s + _AROUND_S / 2), default=times_s[-1])
+    return start_s, end_s
 
 
 def _cite(seen: Watched, start_s: float, end_s: float) -> str:
@@ -147,19 +161,17 @@ def _cite(seen: Watched, start_s: float, end_s: float) -> str:
     return f" [{fitting[-1]}]" if fitting else ""
 
 
-def _is_watched(seen: Watched, start_s: float, end_s: float) -> bool:
-    return any(low <= start_s + 0.5 and end_s - 0.5 <= high for _, low, high in seen.evidence)
-
-
 def _tell_what(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:
+    """Compare the frames around a moment, once they lie close enough that only one thing can happen between them."""
     at_s = ask.span_s[0] if ask.span_s else 0.0
-    start_s, end_s = round(max(at_s - _AROUND_S, 0.0), 1), round(at_s + _AROUND_S, 1)
-    if not seen.calls_left or _is_watched(seen, start_s, min(end_s, seen.frames[-1].time_s)):
-        near = [gap for gap in gaps if gap.before.time_s <= at_s + _AROUND_S and gap.after.time_s >= at_s - 1.0]
-        best = min(near, key=lambda gap: abs(gap.after.time_s - at_s), default=None)
-        text = ACTION_WORDS[best.action] if best is not None else "nothing"
-        return ProcedureStep("Before and after compared.", answer=text + _cite(seen, at_s, at_s))
-    return ProcedureStep("I watch what is around it.", ("crop_video", {"start_s": start_s, "end_s": end_s}))
+    times_s = [frame.time_s for frame in seen.frames]
+    start_s = max((time_s for time_s in times_s if time_s <= at_s - _BESIDE_S), default=times_s[0])
+    end_s = min((time_s for time_s in times_s if time_s >= at_s + _BESIDE_S), default=times_s[-1])
+    if seen.calls_left and end_s - start_s > _AROUND_S + 2 * _BESIDE_S:
+        return ProcedureStep("I watch what is around it.", _crop(start_s, end_s))
+    made = [gap for gap in gaps if start_s < gap.after.time_s <= end_s]
+    text = ACTION_WORDS[made[0].action] if made else "nothing"
+    return ProcedureStep("Before and after compared.", answer=text + _cite(seen, at_s, at_s))
 
 
 def _tell_next(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:
@@ -171,8 +183,7 @@ def _tell_next(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Proced
     together = [gap for gap in shared if sum(other.after is gap.after for other in gaps) > 1]
     if together and seen.calls_left:
         gap = together[0]
-        window = {"start_s": round(gap.before.time_s, 1), "end_s": round(gap.after.time_s + 0.1, 1)}
-        return ProcedureStep("Two marks are new here; which was first?", ("crop_video", window))
+        return ProcedureStep("Two marks are new here; which was first?", _crop(gap.before.time_s, gap.after.time_s))
     return ProcedureStep("The next new mark.", answer=ACTION_WORDS[later.action])
 
 
@@ -210,5 +221,5 @@ def _tell_all(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Procedu
             return step
         low, high = (float(number) for number in str(step.answer).split(" s")[0].removeprefix("interval ").split("-"))
         if start_s <= (low + high) / 2 <= end_s:
-            told.append(f"{low:g}-{high:g} s: {ACTION_WORDS[gap.action]}{_cite(seen, low, high)}")
+            told.append(f"{_render(low)}-{_render(high)} s: {ACTION_WORDS[gap.action]}{_cite(seen, low, high)}")
     return ProcedureStep("All of it was watched.", answer="\n".join(told) or "nothing")
