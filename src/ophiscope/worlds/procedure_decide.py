@@ -139,7 +139,13 @@ def _render(time_s: float) -> str:
 
 
 def _crop(start_s: float, end_s: float) -> tuple[str, dict[str, float]]:
-    return "crop_video", {"start_s": round(start_s, 2), "end_s": round(end_s, 2)}
+    return "crop_video", {"start_s": _plain(start_s), "end_s": _plain(end_s)}
+
+
+def _plain(time_s: float) -> float:
+    """The number of a stamp: a whole one is written without a point."""
+    near = round(time_s, 2)
+    return int(near) if near == int(near) else near
 
 
 def _choose_window(gap: _Gap, contact: _Contact | None, seen: Watched) -> tuple[float, float]:
@@ -194,7 +200,7 @@ def _look_close(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Proce
         if near:
             held = near[0].contact or Instrument.SUCTION
             return ProcedureStep("Its tip.", answer=held.value + _cite(seen, at_s, at_s))
-        return ProcedureStep("I look at that moment.", ("get_frame", {"time_s": at_s}))
+        return ProcedureStep("I look at that moment.", ("get_frame", {"time_s": _plain(at_s)}))
     new = {gap.after.scene: gap for gap in gaps if gap.action is Action.CLIP}
     told = [
         (frame.time_s, mark.tint)
@@ -208,7 +214,7 @@ def _look_close(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Proce
     if not new:
         return ProcedureStep("I see no clip that is new.", answer="cannot tell")
     gap = next(iter(new.values()))
-    return ProcedureStep("There is a clip.", ("get_frame", {"time_s": round(gap.after.time_s, 2)}))
+    return ProcedureStep("There is a clip.", ("get_frame", {"time_s": _plain(gap.after.time_s)}))
 
 
 def _tell_all(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ophiscope.worlds.procedure import Action, Event, Instrument, Mark, Procedure, Puff, Scene, Tint
 
-__all__ = ["render_frame"]
+__all__ = ["compute_camera", "render_frame"]
 
 _Grid = NDArray[np.float32]
 _STEEL, _DARK = (176.0, 182.0, 190.0), (66.0, 70.0, 78.0)
@@ -67,7 +67,7 @@ def render_frame(
     w, h = size_wh
     step_x, step_y = (x1 - x0) / w, (y1 - y0) / h
     xs, ys = x0 + (np.arange(w) + 0.5) * step_x, y0 + (np.arange(h) + 0.5) * step_y
-    camera_x, camera_y = _sway(scene, time_s)
+    camera_x, camera_y = compute_camera(scene, time_s)
     canvas = _Canvas(
         np.empty((h, w, 3), np.float32),
         (xs + camera_x).astype(np.float32),
@@ -89,7 +89,8 @@ def render_frame(
     return np.asarray(np.clip(np.rint(canvas.rgb_H_W_3 + _noise(canvas, time_s)), 0, 255), np.uint8)
 
 
-def _sway(scene: Scene, time_s: float) -> tuple[float, float]:
+def compute_camera(scene: Scene, time_s: float) -> tuple[float, float]:
+    """Where in the scene the top-left corner of the frame lies."""
     x = sum(wide * math.sin(rate * time_s + phase) for wide, _, rate, phase in scene.sway)
     y = sum(high * math.cos(0.8 * rate * time_s + phase) for _, high, rate, phase in scene.sway)
     return x, y

@@ -41,8 +41,8 @@ GRAMMAR = (
 )  # fmt: skip
 
 
-def train_tokenizer(corpus: Iterable[str], *, words: int = 900) -> Any:
-    """A ``tokenizers.Tokenizer`` over ``corpus``; the same corpus gives the same tokenizer."""
+def train_tokenizer(corpus: Iterable[str], *, words: int = 900, grammar: Iterable[str] = GRAMMAR) -> Any:
+    """A ``tokenizers.Tokenizer`` over ``corpus`` with fixed phrases; the same arguments give the same tokenizer."""
     learned = Tokenizer(models.BPE())
     learned.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -60,5 +60,5 @@ def train_tokenizer(corpus: Iterable[str], *, words: int = 900) -> Any:
         [AddedToken(token, special=True, normalized=False) for token in ("<|endoftext|>", *SPECIAL_TOKENS)]
     )
     tokenizer.add_tokens([AddedToken(str(number), normalized=False) for number in range(GREATEST_NUMBER + 1)])
-    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in GRAMMAR])
+    tokenizer.add_tokens([AddedToken(text, normalized=False) for text in grammar])
     return tokenizer

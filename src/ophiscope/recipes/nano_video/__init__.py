@@ -1,0 +1,1 @@
+"""nano on video: a second small checkpoint that finds seconds in an hour."""

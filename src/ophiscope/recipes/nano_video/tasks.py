@@ -1,0 +1,78 @@
+"""The mixture of questions that nano on video learns from, and the trajectories that the oracle writes for them."""
+
+import itertools
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from ophiscope.agent.assemble import SetupOptions, build_setup
+from ophiscope.agent.limits import Limits
+from ophiscope.agent.loop import Outcome
+from ophiscope.core.answer_key import AnswerKey
+from ophiscope.core.case import Case
+from ophiscope.recipes.nano_video.shape import CARD
+from ophiscope.train.collect import collect_episode
+from ophiscope.worlds.procedure import Procedure
+from ophiscope.worlds.procedure_asks import ProcedureAsk, ProcedureKind, pose_procedure
+from ophiscope.worlds.procedure_draw import ProcedureRecipe, draw_procedure
+from ophiscope.worlds.procedure_oracle import ProcedureOracle
+from ophiscope.worlds.procedure_study import build_lazy_procedure
+
+__all__ = ["LONG", "MIXTURE", "SHORT", "VideoTask", "draw_kind", "draw_video_task", "write_video_trajectory"]
+
+SHORT, LONG = ProcedureRecipe(), ProcedureRecipe(least_s=600.0, most_s=3600.0)
+_LONG_SHARE = 0.3
+_APART = 1_000_000_007
+MIXTURE: Mapping[ProcedureKind, float] = {
+    ProcedureKind.WHEN: 0.36,
+    ProcedureKind.DESCRIBE: 0.14,
+    ProcedureKind.WHAT_AT: 0.1,
+    ProcedureKind.COLOUR: 0.1,
+    ProcedureKind.HOW_OFTEN: 0.08,
+    ProcedureKind.DID: 0.08,
+    ProcedureKind.WHAT_AFTER: 0.07,
+    ProcedureKind.INSTRUMENT: 0.07,
+}
+_LIMITS = Limits(max_turns=8)
+
+
+class VideoTask(NamedTuple):
+    """A question about a drawn procedure."""
+
+    procedure: Procedure
+    case: Case
+    ask: ProcedureAsk
+    key: AnswerKey
+
+
+def draw_kind(seed: int, mixture: Mapping[ProcedureKind, float] = MIXTURE) -> ProcedureKind:
+    """The kind of one seed."""
+    shares = np.asarray(list(mixture.values()))
+    return list(mixture)[int(np.random.default_rng([seed, 23]).choice(len(shares), p=shares / shares.sum()))]
+
+
+def draw_video_task(seed: int, kind: ProcedureKind, recipe: ProcedureRecipe | None = None) -> VideoTask:
+    """One question of a kind, a pure function of its arguments.
+
+    Args:
+        seed: Of procedure and question.
+        kind: What is asked.
+        recipe: How the procedure is drawn; mostly short ones where None.
+    """
+    for turn in itertools.count():
+        number = seed + turn * _APART
+        rng = np.random.default_rng([number, 17])
+        chosen = recipe or (LONG if rng.random() < _LONG_SHARE else SHORT)
+        procedure = draw_procedure(number, chosen)
+        posed = pose_procedure(rng, procedure, build_lazy_procedure(procedure), kind)
+        if posed is not None:
+            return VideoTask(procedure, *posed)
+    raise AssertionError("the seeds do not end")
+
+
+def write_video_trajectory(task: VideoTask) -> Outcome:
+    """What the oracle does about it, through the very loop."""
+    oracle = ProcedureOracle(task.procedure, task.ask, CARD)
+    options = SetupOptions(tools=("crop_video", "get_frame"), limits=_LIMITS)
+    return collect_episode(task.case, oracle, build_setup(task.case, oracle, None, options), session="oracle")

@@ -1,0 +1,154 @@
+"""Stage 2 of nano on video: trajectories of an oracle that watches, written by the real loop with the real tools.
+
+Run: ``python -m ophiscope.recipes.nano_video.train --out runs/nano_video/tools --frames FRAMES``; FRAMES is stage 1's
+``state.pt``.
+
+Logs a JSON line every 20 steps, keeps a checkpoint of the last state (resumed when the command is given again), and a
+checkpoint folder that ``--model hf:FOLDER`` serves.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from ophiscope.core.trace import StopReason
+from ophiscope.models.local.forward import compute_logits
+from ophiscope.models.local.load import write_checkpoint
+from ophiscope.models.local.nano import build_nano_config, build_nano_model
+from ophiscope.models.local.tokens import TextCodec, load_codec
+from ophiscope.recipes.nano.numbers import init_number_rows
+from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
+from ophiscope.recipes.nano.state import read_sight, resume_state, write_state
+from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
+from ophiscope.recipes.nano_video.frames import LabelledFrames
+from ophiscope.recipes.nano_video.pretrain_frames import FrameHead, compute_frame_loss
+from ophiscope.recipes.nano_video.shape import CARD, LAYOUT, VIDEO_SHAPE
+from ophiscope.recipes.nano_video.tasks import draw_kind, draw_video_task, write_video_trajectory
+from ophiscope.recipes.nano_video.words import find_weighty_ids, train_video_tokenizer
+from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
+from ophiscope.train.losses import LossParts, TokenWeights, compute_token_loss
+
+__all__ = ["VideoBatches", "main"]
+
+_LOG_EVERY, _SAVE_EVERY = 20, 60
+_POOL = 6
+_WEIGHTY = 5.0
+_FRAME_WEIGHT = 0.3
+_NO_BOXES = (frozenset[int](), frozenset[int]())
+
+
+class VideoBatches(torch.utils.data.IterableDataset[ExampleBatch]):
+    """Trajectories of the mixture, sorted by length in pools; worker ``k`` draws seeds ``k, k + workers, ...``."""
+
+    def __init__(self, folder: Path, *, batch: int, first_seed: int) -> None:
+        self._folder, self._batch, self._first_seed = folder, batch, first_seed
+
+    def __iter__(self) -> Iterator[ExampleBatch]:
+        torch.set_num_threads(1)
+        worker = torch.utils.data.get_worker_info()
+        step, offset = (worker.num_workers, worker.id) if worker else (1, 0)
+        codec = load_codec(self._folder)
+        rng = np.random.default_rng([self._first_seed, offset])
+        pool: list[Example] = []
+        seed = self._first_seed + offset
+        while True:
+            example = encode_video_task(seed, codec)
+            pool += [example] if example is not None else []
+            seed += step
+            if len(pool) == _POOL * self._batch:
+                pool.sort(key=lambda one: len(one.token_ids_T))
+                for index in rng.permutation(_POOL):
+                    part = pool[index * self._batch : (index + 1) * self._batch]
+                    yield build_batch(part, LAYOUT, pad_id=codec.end_id)
+                pool = []
+
+
+def encode_video_task(seed: int, codec: TextCodec) -> Example | None:
+    """The trajectory of a seed as tokens; None where it came to no answer or is too long."""
+    outcome = write_video_trajectory(draw_video_task(seed, draw_kind(seed)))
+    if outcome.stop is not StopReason.ANSWERED:
+        return None
+    example = encode_messages(
+        outcome.messages,
+        family=CARD.family,
+        encode_text=codec.encode,
+        special_ids=codec.special_ids,
+        layout=LAYOUT,
+        box_ids=_NO_BOXES,
+    )
+    return example if len(example.token_ids_T) <= VIDEO_SHAPE.context else None
+
+
+def main() -> None:
+    """Train nano on video."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--frames", type=Path, required=True, help="state.pt of stage 1")
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--fall", type=float, default=0.4, help="share of the steps over which the learning rate falls")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    args.out.mkdir(parents=True, exist_ok=True)
+    if not (args.out / "tokenizer.json").exists():
+        train_video_tokenizer().save(str(args.out / "tokenizer.json"))
+    codec = load_codec(args.out)
+    config = build_nano_config(codec.tokenizer.get_vocab_size(), image_token_id=codec.image_id, shape=VIDEO_SHAPE)
+    model: Any = build_nano_model(config, seed=args.seed)
+    init_number_rows(model, codec.encode("0")[0], seed=args.seed)
+    sight, head = read_sight(args.frames), FrameHead(VIDEO_SHAPE.hidden)
+    model.model.visual.load_state_dict(sight.tower)
+    head.load_state_dict(sight.heads)
+    _train(args, {"model": model, "heads": head}, codec)
+
+
+def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) -> None:
+    model, head = modules["model"], modules["heads"]
+    optimizers = build_optimizers(list(modules.items()), lr=args.lr)
+    start = resume_state(args.out, modules, optimizers)
+    stream = VideoBatches(args.out, batch=args.batch, first_seed=1_000_000_000 * (args.seed + 1) + start * args.batch)
+    loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=4)
+    frames = iter(
+        torch.utils.data.DataLoader(
+            LabelledFrames(args.seed + 77 + 1000 * start, 48), batch_size=None, num_workers=1, prefetch_factor=2
+        )
+    )
+    numbers = (codec.encode("0")[0], GREATEST_NUMBER)
+    weights = TokenWeights(decisive=_WEIGHTY, decisive_ids=find_weighty_ids(codec))
+    began, seen, dense = time.monotonic(), list[LossParts](), list[float]()
+    for step, batch in enumerate(loader, start=start):
+        if step >= args.steps:
+            break
+        logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T)
+        parts = compute_token_loss(logits, batch.targets_K, batch.coordinate_K, numbers=numbers, weights=weights)
+        torch.autograd.backward(parts.total)
+        loss = compute_frame_loss(model.model.visual, head, next(frames))[0]
+        torch.autograd.backward(_FRAME_WEIGHT * loss)
+        step_optimizers(optimizers, min(1.0, (step + 1) / 60, 0.02 + 0.98 * (1 - step / args.steps) / args.fall))
+        seen.append(LossParts(*(part.detach() for part in parts)))
+        dense.append(float(loss.detach()))
+        if (step + 1) % _LOG_EVERY == 0:
+            rate = (step + 1 - start) * args.batch / (time.monotonic() - began)
+            line = {"step": step + 1, "examples": (step + 1) * args.batch, "per_s": round(rate, 2)}
+            line |= {
+                name: round(float(torch.stack(values).mean()), 4)
+                for name, values in zip(LossParts._fields, zip(*seen, strict=True), strict=True)
+            }
+            print(json.dumps(line | {"frames": round(sum(dense) / len(dense), 4)}), flush=True)
+            seen, dense = [], []
+        if (step + 1) % _SAVE_EVERY == 0 or step + 1 == args.steps:
+            write_state(args.out, modules, optimizers, step=step + 1)
+            write_checkpoint(args.out, model, codec.tokenizer, half=True)
+
+
+if __name__ == "__main__":
+    main()
