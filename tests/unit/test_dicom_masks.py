@@ -99,9 +99,32 @@ def test_bits_that_cross_bytes_come_out_in_their_places(tmp_path: Path) -> None:
 def test_segments_are_named_without_control_characters(tmp_path: Path) -> None:
     found = read(tmp_path, encode_binary(draw_masks(1), [place_frame(0.0, 1)]))
     assert [(one.number, one.label, one.code, one.automatic) for one in found.segments] == [
-        (1, "Liver[31m", "SCT:10200004", True),
+        (1, "", "SCT:10200004", True),  # there is an escape sequence in its name
         (2, "Cyst", "SCT:10200004", True),
     ]
+    assert any("1 segment(s) have a name" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("name", ["DOE^JANE", "Liver of Jane", "liver 1999", "Liver\n", ""])
+def test_a_name_of_other_than_known_words_is_left_out(tmp_path: Path, name: str) -> None:
+    data = encode_binary(draw_masks(1), [place_frame(0.0, 1)], SegmentSequence=[describe_segment(1, name)])
+    found = read(tmp_path, data)
+    assert found.segments[0].label == ("Liver" if name == "Liver\n" else "")
+    kept = encode_binary(draw_masks(1), [place_frame(0.0, 1)], SegmentSequence=[describe_segment(1, "Left kidney")])
+    assert read(tmp_path, kept).segments[0].label == "Left kidney"
+
+
+def test_masks_a_breath_apart_lie_in_one_slice(tmp_path: Path) -> None:
+    places = [(0.0, 1), (1.0, 1), (0.0001, 2), (1.0001, 2)]
+    found = read(tmp_path, encode_binary(draw_masks(4), [place_frame(*place) for place in places]))
+    assert [frame.slice_k for frame in found.frames] == [0, 1, 0, 1]
+    np.testing.assert_array_equal(found.cut(2, parse_slice("axial:0")), draw_masks(4)[2])
+
+
+def test_masks_at_uneven_distances_are_told(tmp_path: Path) -> None:
+    places = [(0.0, 1), (1.0, 1), (2.0, 1), (100.0, 2), (101.3, 2), (102.0, 2)]
+    found = read(tmp_path, encode_binary(draw_masks(6), [place_frame(*place) for place in places]))
+    assert any("even distances" in note for note in found.notes)
 
 
 def test_fractions_of_one_half_count(tmp_path: Path) -> None:
@@ -109,7 +132,7 @@ def test_fractions_of_one_half_count(tmp_path: Path) -> None:
     data = encode_masks(stored, "FRACTIONAL", [place_frame(0.0, 2)], MaximumFractionalValue=200)
     found = read(tmp_path, data)
     np.testing.assert_array_equal(found.frames[0].mask_H_W, [[False, False, True, True, True]])
-    assert found.notes == ("fractions of one half and more count as inside",)
+    assert found.notes[0] == "fractions of one half and more count as inside"
 
 
 def test_a_label_map_gives_every_label_a_mask(tmp_path: Path) -> None:

@@ -369,3 +369,19 @@ def test_a_decoder_out_of_memory_is_a_refusal(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(dicom_frame, "decode_frame", fail)
     assert refuse(tmp_path).code is MediaCode.TOO_MANY_PIXELS
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (3, 5, 5), (2, 4, 6)])
+def test_words_of_two_values_are_swapped_wherever_a_frame_begins(shape: tuple[int, ...], tmp_path: Path) -> None:
+    stored = np.random.default_rng(0).integers(0, 255, shape, dtype=np.uint8)
+    little = encode_dicom(stored, "big")
+    path = tmp_path / "words"
+    flat = stored.reshape(-1)
+    flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
+    swapped = flat.reshape(-1, 2)[:, ::-1].tobytes()
+    at = little.index(b"\x7f\xe0\x00\x10")
+    path.write_bytes(little[: at + 4] + b"OW\0\0" + len(swapped).to_bytes(4, "big") + swapped)
+    frames = stored if stored.ndim == 3 else stored[None]
+    for index, frame in enumerate(frames):
+        read = decode_study(path, ReadRequest(frame_index=index)).source.read_root()
+        np.testing.assert_array_equal(read, frame)

@@ -6,7 +6,7 @@ identifier is never decoded at all. Of what is copied, only the elements of :dat
 stored values into pixels and stay inside ``media``.
 """
 
-__all__ = ["COMPARED", "COPIED_TAGS", "DECODING", "LEAVING", "MODALITIES", "TEXT_ON_PIXELS"]
+__all__ = ["COMPARED", "COPIED_TAGS", "DECODING", "LEAVING", "MODALITIES", "SEGMENT_WORDS", "TEXT_ON_PIXELS"]
 
 LEAVING: dict[int, str] = {
     0x0008_0060: "Modality",
@@ -70,6 +70,20 @@ DECODING: dict[int, str] = {
 
 COMPARED = {0x0020_000E: "SeriesInstanceUID"}
 """Identifiers of which only a digest is made, to tell whether two files belong together; nothing of it leaves."""
+
+_SEGMENT_WORDS = """
+abdomen abscess adrenal airway airways aneurysm aorta appendix artery arteries atrium background bladder body bone
+bowel brain breast bronchi bronchus calcification calcifications cartilage cavity cell cells chest colon core cyst
+disc duct duodenum edema effusion emphysema enhancing esophagus eye fat femur fluid foreground gallbladder gland gland
+glands head heart hemorrhage hepatic hernia hip implant infarct infiltrate kidney kidneys large larynx left lesion
+lesions lens liver lobe lower lung lungs lymph mandible mass mediastinum metastasis middle muscle muscles myocardium
+neck necrosis nerve node nodes nodule nodules non oedema organ organs ovary pancreas pancreatic pelvis peritoneum
+pleura pneumothorax polyp portal prostate pulmonary rectum renal retina rib ribs right sacrum segment skin skull small
+spinal cord spine spleen stent stomach target testis thorax thyroid tissue tongue trachea tumor tumors tumour tumours
+upper ureter urethra uterus valve vein veins ventricle vertebra vertebrae vessel vessels whole 1 2 3 4 5 6 7 8 9 10
+"""
+SEGMENT_WORDS = frozenset(_SEGMENT_WORDS.split())
+"""What a segment may be called; a name with any other word is left out."""
 
 COPIED_TAGS = frozenset(LEAVING) | frozenset(DECODING)
 

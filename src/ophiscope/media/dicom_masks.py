@@ -3,18 +3,21 @@
 Source: DICOM PS3.3 A.51 (segmentation), C.8.20 (segmentation image), C.8.31 (label map).
 """
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.deid import SEGMENT_WORDS
 from ophiscope.media.dicom_elements import find_item, find_number, find_places, find_word
 from ophiscope.media.dicom_layout import PixelLayout, parse_pixel_layout
 from ophiscope.media.dicom_meta import corrupt
 from ophiscope.media.dicom_object import DicomObject, open_dicom
 from ophiscope.media.dicom_pixels import decode_frame
 from ophiscope.media.dicom_places import list_frames
-from ophiscope.media.dicom_stack import build_stack
+from ophiscope.media.dicom_stack import build_stack, find_slot
 from ophiscope.media.dicom_walk import DicomLayout
 from ophiscope.media.guard import OpenedMedia, check_picture
 from ophiscope.media.limits import Limits
@@ -24,6 +27,7 @@ __all__ = ["decode_masks"]
 
 _LABEL_CHARACTERS = 64
 _CODE_CHARACTERS = 32
+_WORDS = re.compile(r"[ ,_/-]+")
 _HALF = 0.5
 
 
@@ -43,17 +47,21 @@ def decode_masks(media: OpenedMedia, limits: Limits) -> MaskSet:
         _check_size(pixels, found.layout)
         places = list_frames(found, pixels, 0)
         stack = build_stack([place._replace(order=(0.0,)) for place in places])
-        slots = {} if stack is None else {slot[0].position_mm: k for k, slot in enumerate(stack.slots) if slot}
         segments = tuple(_read_segment(item) for item in found.dataset.get("SegmentSequence") or ())
         frames = [
-            MaskFrame(number, slots.get(place.position_mm), mask)
+            MaskFrame(number, None if stack is None else find_slot(stack, place), mask)
             for place in places
             for number, mask in _read_frame(found, pixels, place.frame, kind=kind, limits=limits)
         ]
     if {frame.segment for frame in frames} - {segment.number for segment in segments}:
         raise corrupt("a mask is of a segment that the file does not describe")
-    notes = ("fractions of one half and more count as inside",) if kind == "FRACTIONAL" else ()
-    return MaskSet(segments, None if stack is None else stack.grid, tuple(frames), notes)
+    notes = ["fractions of one half and more count as inside"] if kind == "FRACTIONAL" else []
+    if stack is not None and stack.positions_mm is not None:
+        notes.append("the masks do not lie at even distances; their grid gives the distance of most")
+    unnamed = sum(not segment.label for segment in segments)
+    if unnamed:
+        notes.append(f"{unnamed} segment(s) have a name of other than known words, which is left out; codes are kept")
+    return MaskSet(segments, None if stack is None else stack.grid, tuple(frames), tuple(notes))
 
 
 def _check_size(pixels: PixelLayout, layout: DicomLayout) -> None:
@@ -71,10 +79,16 @@ def _read_segment(item: Dataset) -> Segment:
     scheme, value = (_clean(code.get(name), _CODE_CHARACTERS) for name in ("CodingSchemeDesignator", "CodeValue"))
     return Segment(
         number=int(find_number([item], "SegmentNumber") or 0),
-        label=_clean(item.get("SegmentLabel"), _LABEL_CHARACTERS),
+        label=_read_label(item.get("SegmentLabel")),
         code=f"{scheme}:{value}" if scheme and value else "",
         automatic=find_word(item, "SegmentAlgorithmType") == "AUTOMATIC",
     )
+
+
+def _read_label(text: object) -> str:
+    """A name of known words alone: what else people write there may say who the patient is."""
+    label = text.strip()[:_LABEL_CHARACTERS] if isinstance(text, str) else ""
+    return label if label and set(_WORDS.split(label.casefold())) <= SEGMENT_WORDS else ""
 
 
 def _clean(text: object, most: int) -> str:

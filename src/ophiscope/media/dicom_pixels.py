@@ -71,15 +71,20 @@ def decode_frame(
 
 def _read_native(file: BinaryIO, layout: DicomLayout, pixels: PixelLayout, index: int) -> _Unsigned:
     """The samples of one frame in the order of the file, flat."""
-    file.seek(layout.pixel_offset + index * pixels.frame_bytes)
-    data = file.read(pixels.frame_bytes)
-    if len(data) != pixels.frame_bytes:
+    # two 8-bit values share each swapped word, and a frame may begin and end within one
+    swapped = pixels.big and layout.pixel_vr == b"OW" and pixels.bits_allocated == 8
+    start = index * pixels.frame_bytes
+    lead = start % 2 if swapped else 0
+    end = lead + pixels.frame_bytes
+    file.seek(layout.pixel_offset + start - lead)
+    data = file.read(end + end % 2 if swapped else end)
+    if len(data) < end:
         raise MediaRejected(MediaCode.CORRUPT, "damaged DICOM: the file ended while its pixels were read")
     if pixels.bits_allocated == 16:
         return np.frombuffer(data, dtype=">u2" if pixels.big else "<u2").astype(np.uint16)
     flat = np.frombuffer(data, dtype=np.uint8)
-    if pixels.big and layout.pixel_vr == b"OW" and flat.size % 2 == 0:
-        flat = flat.reshape(-1, 2)[:, ::-1].reshape(-1)  # two 8-bit values share each swapped word
+    if swapped and flat.size % 2 == 0:
+        flat = flat.reshape(-1, 2)[:, ::-1].reshape(-1)[lead:end]
     if pixels.photometric == "YBR_FULL_422":
         return _spread_chroma(flat)
     return flat

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ophiscope.core.volume import SliceAxis, VoxelGrid
 from ophiscope.media.dicom_places import FramePlace, Orientation, Vector
 
-__all__ = ["Stack", "build_stack"]
+__all__ = ["Stack", "build_stack", "find_slot"]
 
 _SAME_PLACE_MM = 0.01
 _STEP_TOLERANCE = 0.1
@@ -72,6 +72,17 @@ def build_stack(places: Sequence[FramePlace]) -> Stack | None:
     notes += _describe_steps(depths, slots, grid, axis) if even else [_describe_uneven(depths)]
     positions = None if even else tuple(sense * depth for depth in depths)
     return Stack(grid, tuple(slots), positions, axis, tuple(notes))
+
+
+def find_slot(stack: Stack, place: FramePlace) -> int | None:
+    """Index along k of where a frame lies; None where the stack has no slot there."""
+    if place.orientation is None or place.position_mm is None:
+        return None
+    normal = np.cross(place.orientation.right, place.orientation.down)
+    depth = _depth(place, normal)
+    offs = {index: abs(_depth(slot[0], normal) - depth) for index, slot in enumerate(stack.slots) if slot}
+    nearest = min(offs, key=lambda index: offs[index])
+    return nearest if offs[nearest] <= 2 * _SAME_PLACE_MM else None
 
 
 def _depth(place: FramePlace, normal: NDArray[np.float64]) -> float:

@@ -139,6 +139,9 @@ class Inflater:
             )
 
     def _start_next_member(self) -> None:
+        if self._wrapping is Wrapping.NONE:  # some writers leave the end of a wrapping behind bare data
+            self._pending, self._ended = b"", True
+            return
         rest = self._stream.unused_data
         while (rest := rest.lstrip(b"\0") or self._take()) and not rest.strip(b"\0"):
             pass  # padding, of devices that write whole blocks
