@@ -92,6 +92,8 @@ class MediaCode(StrEnum):
     NEEDS_SELECTION = "needs_selection"
     MASKS = "masks"
     """A file of masks, where a picture is wanted."""
+    NO_PICTURE = "no_picture"
+    """A DICOM object that holds none: a report, a DICOMDIR."""
     TOO_SLOW = "too_slow"
     DECODER_FAILED = "decoder_failed"
 

@@ -94,3 +94,11 @@ def test_a_real_ct_is_asked_about(tmp_path: Path, run_here: Callable[..., Done])
     (header,) = read_trace(tmp_path / "t").opened.studies
     assert header.root.endswith("#axial=40")
     assert header.size_wh == (122, 101)
+
+
+def test_inspect_lists_what_can_be_chosen_and_refuses_what_cannot(volumes: Path, run_here: Callable[..., Done]) -> None:
+    done = run_here("inspect", volumes)
+    assert (done.returncode, "--frame 0 to 1" in done.stdout) == (0, True)
+    for choice in (("--frame", "7"), ("--frame", "1", "--slice", "axial:99"), ("--series", "3")):
+        done = run_here("inspect", volumes, *choice)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), choice

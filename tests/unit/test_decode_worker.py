@@ -171,6 +171,14 @@ def test_its_memory_and_its_files_are_limited(picture: Path) -> None:
     worker.stop()
 
 
+def test_a_limit_below_what_it_needs_itself_is_told(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPHISCOPE_LIMITS", "worker_bytes=30000000")
+    worker = DecodeWorker()
+    with pytest.raises(MediaRejected, match="did not start; does it have enough worker_bytes") as refusal:
+        worker.decode(picture, ReadRequest())
+    assert refusal.value.code is MediaCode.DECODER_FAILED
+
+
 def test_it_ends_with_its_parent(picture: Path, tmp_path: Path) -> None:
     code = (
         "import os, sys\nfrom ophiscope.media import workers\nfrom ophiscope.media.study import read_study\n"

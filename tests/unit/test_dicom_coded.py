@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom import dcmread
+from pydicom.dataset import Dataset
 from pydicom.pixels import get_encoder
 
 from media_files import draw_colour, draw_grey, encode_coded_dicom, encode_dicom
 from ophiscope.core.study import Study
+from ophiscope.core.volume import parse_slice
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media import dicom_codecs
+from ophiscope.media import dicom_codecs, dicom_fragments
 from ophiscope.media.decode import decode_study
 from ophiscope.media.dicom_codecs import CODECS, is_installed
 from ophiscope.media.dicom_rle import decode_rle
@@ -26,6 +28,7 @@ from ophiscope.media.reader import ReadRequest
 from ophiscope.media.study import read_study
 
 RLE, JPEG, JPEG_LOSSLESS = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.70"
+JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
 JPEG_LS, JPEG_2000 = "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.90"
 ENCODERS = {RLE: "pydicom", JPEG_LS: "pyjpegls", JPEG_2000: "pylibjpeg"}
 GREY, GREY12, COLOUR = draw_grey((61, 47)), draw_grey((61, 47), bits=12), draw_colour((61, 47))
@@ -250,3 +253,49 @@ def test_rle_stops_at_what_the_picture_needs() -> None:
     np.testing.assert_array_equal(decode_rle(data, (2, 2), 1, 1), [[7, 7], [7, 7]])
     with pytest.raises(MediaRejected, match="too short"):
         decode_rle(data[:66], (20, 20), 1, 1)
+
+
+def test_rle_lets_a_last_run_go_beyond_the_picture() -> None:
+    head = struct.pack("<16I", 1, 64, *[0] * 14)
+    np.testing.assert_array_equal(decode_rle(head + b"\0\5\xfd\7", (1, 3), 1, 1), [[5, 7, 7]])
+    with pytest.raises(MediaRejected, match="too short"):
+        decode_rle(head + b"\0\5\3\7\7", (1, 4), 1, 1)
+
+
+def test_jpeg_of_12_bits_is_read(tmp_path: Path) -> None:
+    imagecodecs = pytest.importorskip("imagecodecs")
+    smooth = (np.add.outer(np.arange(64), np.arange(48)) * 30).astype(np.uint16)
+    data = imagecodecs.jpeg8_encode(smooth, level=100, bitspersample=12)
+    stored = read(tmp_path, encode_coded_dicom([data], JPEG_EXTENDED, smooth, BitsStored=12)).source.read_root()
+    assert np.abs(stored.astype(int) - smooth).max() <= 8
+
+
+def test_across_frames_of_one_file_its_fragments_are_listed_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks, frames, walk = [], 6, dicom_fragments._walk_items
+
+    def count(*given: Any) -> Any:
+        walks.append(given)
+        return walk(*given)
+
+    monkeypatch.setattr(dicom_fragments, "_walk_items", count)
+    groups = []
+    for depth in range(frames):
+        place, group = Dataset(), Dataset()
+        place.ImagePositionPatient = [0.0, 0.0, float(depth)]
+        group.PlanePositionSequence = [place]
+        groups.append(group)
+    data = encode_coded_dicom(
+        [encode_rle(GREY)] * frames,
+        RLE,
+        GREY,
+        PerFrameFunctionalGroupsSequence=groups,
+        ImageOrientationPatient=[1.0, 0, 0, 0, 1.0, 0],
+        PixelSpacing=[1.0, 1.0],
+    )
+    path = tmp_path / "many"
+    path.write_bytes(data)
+    study = decode_study(path, ReadRequest(slice_at=parse_slice("coronal:4")))
+    np.testing.assert_array_equal(study.source.read_root(), np.stack([GREY[4]] * frames))
+    assert len(walks) == 1

@@ -121,10 +121,13 @@ def test_masks_a_breath_apart_lie_in_one_slice(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.cut(2, parse_slice("axial:0")), draw_masks(4)[2])
 
 
-def test_masks_at_uneven_distances_are_told(tmp_path: Path) -> None:
+def test_masks_at_uneven_distances_have_no_grid(tmp_path: Path) -> None:
     places = [(0.0, 1), (1.0, 1), (2.0, 1), (100.0, 2), (101.3, 2), (102.0, 2)]
     found = read(tmp_path, encode_binary(draw_masks(6), [place_frame(*place) for place in places]))
-    assert any("even distances" in note for note in found.notes)
+    assert any("uneven distances" in note for note in found.notes)
+    assert (found.grid, {frame.slice_k for frame in found.frames}) == (None, {None})
+    with pytest.raises(ValueError, match="have no grid"):
+        found.cut(1, parse_slice("axial:0"))
 
 
 def test_fractions_of_one_half_count(tmp_path: Path) -> None:
@@ -150,7 +153,7 @@ def test_masks_without_a_place_have_no_grid(tmp_path: Path) -> None:
     del frame.PlanePositionSequence
     found = read(tmp_path, encode_binary(draw_masks(1), [frame]))
     assert (found.grid, found.frames[0].slice_k) == (None, None)
-    with pytest.raises(ValueError, match="do not say where"):
+    with pytest.raises(ValueError, match="have no grid"):
         found.cut(1, parse_slice("axial:0"))
 
 

@@ -229,6 +229,85 @@ def test_frames_of_an_enhanced_object_lie_where_they_say(tmp_path: Path) -> None
     np.testing.assert_array_equal(read(path, frame=0).source.read_root(), draw_slice(0))
 
 
+def write_pairs(folder: Path, numbers: Sequence[int | None], *, alike: bool = False) -> Path:
+    """Two pictures at each of four places; the second is another one unless they are ``alike``."""
+    folder.mkdir()
+    for index in range(8):
+        picture = draw_slice(index % 4 if alike else index)
+        facts: dict[str, Any] = {
+            "SOPInstanceUID": f"1.2.{index}",
+            "InstanceNumber": numbers[index],
+            "ImageOrientationPatient": [1.0, 0.0, 0.0, 0.0, 1.0, 0.0],
+            "ImagePositionPatient": [0.0, 0.0, float(index % 4)],
+            "PixelSpacing": [1.0, 1.0],
+        }
+        (folder / f"{(index * 5) % 8}.dcm").write_bytes(encode_dicom(picture, **facts))
+    return folder
+
+
+@pytest.mark.parametrize("numbers", [[None] * 8, [1] * 8, [1, 2, 3, 4] * 2])
+def test_different_pictures_of_a_place_that_no_number_tells_apart_are_never_mixed(
+    tmp_path: Path, numbers: list[int | None]
+) -> None:
+    path = write_pairs(tmp_path / "s", numbers)
+    assert "--frame 0 to 7" in str(refuse(path))
+    assert "form no volume" in str(refuse(path, "axial:0"))
+    shown = {read(path, frame=frame).source.read_root().tobytes() for frame in range(8)}
+    assert shown == {draw_slice(number).tobytes() for number in range(8)}
+
+
+def test_phases_that_are_numbered_stay_phases(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "s", range(8))
+    for phase in range(2):
+        for number in range(4):
+            study = read(path, f"axial:{number}", frame=phase)
+            np.testing.assert_array_equal(study.source.read_root(), draw_slice(4 * phase + number))
+
+
+def test_copies_with_other_identifiers_are_copies(tmp_path: Path) -> None:
+    notes = read(write_pairs(tmp_path / "s", [1, 2, 3, 4] * 2, alike=True)).header.notes
+    assert "4 of 8 pictures are copies of others and left out" in notes
+
+
+def test_a_phase_with_missing_pictures_is_not_filled_from_the_other(tmp_path: Path) -> None:
+    path = write_pairs(tmp_path / "s", range(8))
+    (path / f"{(6 * 5) % 8}.dcm").unlink()
+    assert "--frame 0 to 6" in str(refuse(path))
+
+
+def test_pictures_in_a_coding_without_a_reader_are_counted(tmp_path: Path) -> None:
+    path = write_stack(tmp_path / "s", [0, 1, 2])
+    wide = encode_dicom(draw_slice(3).astype(np.uint32), BitsStored=32)
+    (path / "wide.dcm").write_bytes(wide)
+    (path / "xl.dcm").write_bytes(wide.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.9.1\0", 1))
+    (path / "list").write_bytes(encode_dicom(draw_slice(0), sop_class="1.2.840.10008.1.3.10"))
+    (path / "notes.txt").write_text("nothing")
+    (path / "mail.zip").write_bytes(b"PK\x03\x04" + bytes(40))
+    assert "of the folder, left out: 2 file(s) unsupported" in read(path).header.notes
+
+
+def test_slices_of_microns_are_slices(tmp_path: Path) -> None:
+    path = write_stack(tmp_path / "s", [0, 0.004, 0.008, 0.012], PixelSpacing=[0.004, 0.004])
+    assert [span.pictures for span in read(path).header.axes] == [4, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("keyword", "values"),
+    [
+        ("PixelSpacing", ([0.48849, 0.48849], [0.48851, 0.48851])),
+        ("ImageOrientationPatient", ([1.0, 0, 0, 0, 0.99999, 0.00499], [1.0, 0, 0, 0, 0.99999, 0.00501])),
+    ],
+)
+def test_rounding_does_not_split_a_series(tmp_path: Path, keyword: str, values: tuple[list[float], ...]) -> None:
+    path = write_stack(tmp_path / "s", [0, 1, 2, 3])
+    for number in range(4):
+        facts: dict[str, Any] = {"SeriesInstanceUID": "1.2.3", "InstanceNumber": number, "PixelSpacing": [1.0, 1.0]}
+        facts |= {"ImageOrientationPatient": [1.0, 0, 0, 0, 1.0, 0], "ImagePositionPatient": [0.0, 0.0, float(number)]}
+        data = encode_dicom(draw_slice(number), **(facts | {keyword: list(values[number % 2])}))
+        (path / f"{100 - number}.dcm").write_bytes(data)
+    assert read(path).header.axes[0].pictures == 4
+
+
 def test_a_film_says_when_a_frame_was_taken(tmp_path: Path) -> None:
     path = tmp_path / "cine"
     path.write_bytes(encode_dicom(np.stack([draw_slice(n) for n in range(3)]), FrameTime=40.0, Modality="US"))

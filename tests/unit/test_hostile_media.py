@@ -146,7 +146,7 @@ DICOM_BOMBS = {
     ),
     "300 levels": (HEAD + nest(300) + TAIL, MediaCode.TOO_DEEP),
     "3000 levels of known length": (HEAD + nest(3000, defined=True) + TAIL, MediaCode.TOO_DEEP),
-    "no pixels": (HEAD, MediaCode.UNSUPPORTED),
+    "no pixels": (HEAD, MediaCode.NO_PICTURE),
     "zeros for pixels": (HEAD + bytes(4096), MediaCode.CORRUPT),
     "pixels longer than the file": (
         HEAD + PIXEL_TAG + b"OW\0\0" + struct.pack("<I", 2**31) + bytes(100),
@@ -173,7 +173,7 @@ DICOM_BOMBS = {
     "an ELF before it": (b"\x7fELF" + PLAIN[4:], MediaCode.UNSUPPORTED),
     "a folder of files": (
         encode_dicom(GREY16, sop_class="1.2.840.10008.1.3.10", ReferencedFileID=["..", "..", "etc", "passwd"]),
-        MediaCode.UNSUPPORTED,
+        MediaCode.NO_PICTURE,
     ),
     "float pixels": (
         HEAD + b"\xe0\x7f\x08\x00OF\0\0\x04\0\0\0\0\0\0\0" + TAIL,
@@ -238,7 +238,7 @@ def test_bombs_are_refused_before_anything_is_decoded(
         (b"\xff\xd8\xff", MediaCode.CORRUPT),
         (b"II*\0", MediaCode.CORRUPT),
         (b"RIFF\0\0\0\0WEBP", MediaCode.CORRUPT),
-        (bytes(128) + b"DICM", MediaCode.UNSUPPORTED),
+        (bytes(128) + b"DICM", MediaCode.NO_PICTURE),
         (b"\xff\xd8\xff\xd9", MediaCode.CORRUPT),
         (b"\xff\xd8\xff\xe0\x00\x04abxx", MediaCode.CORRUPT),
         (b"\xff\xd8\xff\xda\x00\x02", MediaCode.CORRUPT),

@@ -1,6 +1,8 @@
 """Volumes that lie: each is refused with its code or read, quickly, in little memory, without a word of its text."""
 
+import gzip
 import random
+import struct
 import sys
 import time
 import tracemalloc
@@ -14,6 +16,7 @@ import pytest
 from ophiscope.core.volume import SliceAxis, SliceChoice
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.decode import decode_study
+from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.study import read_study
 from volume_files import CANARY, crafted_volumes, damage, seed_volumes
@@ -88,6 +91,24 @@ def test_no_other_file_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         del _opened[:]
         assert read(tmp_path / "a") in codes, name
         assert _opened in ([], [str(tmp_path / "a")]), (name, _opened)
+
+
+def test_a_stream_of_almost_nothing_is_refused_by_its_header(tmp_path: Path) -> None:
+    header = bytearray(352)
+    struct.pack_into("<i", header, 0, 348)
+    struct.pack_into("<8h", header, 40, 3, 1000, 1000, 100, 1, 1, 1, 1)
+    struct.pack_into("<h", header, 70, 2)
+    struct.pack_into("<8f", header, 76, *[1.0] * 8)
+    struct.pack_into("<f", header, 108, 352)
+    header[344:348] = b"n+1\0"
+    path = tmp_path / "a.nii.gz"
+    path.write_bytes(gzip.compress(bytes(header) + bytes(100_000_000), 9))
+    tracemalloc.start()
+    with pytest.raises(MediaRejected, match="packed_inflation") as refusal:
+        decode_study(path, ReadRequest())
+    assert (refusal.value.code, tracemalloc.get_traced_memory()[1] < 1 << 20) == (MediaCode.TOO_MANY_PIXELS, True)
+    tracemalloc.stop()
+    assert decode_study(path, ReadRequest(slice_at=AXIAL.slice_at, limits=Limits(packed_inflation=1032)))
 
 
 def test_a_worker_survives_them(tmp_path: Path) -> None:

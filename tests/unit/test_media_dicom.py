@@ -16,6 +16,7 @@ from ophiscope.core.window import Window
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media import dicom_frame
 from ophiscope.media.decode import decode_study
+from ophiscope.media.deid import TEXT_ON_PIXELS
 from ophiscope.media.limits import Limits
 from ophiscope.media.reader import ReadRequest
 from ophiscope.media.render import render_picture
@@ -269,6 +270,59 @@ def test_a_palette_becomes_rgb(tmp_path: Path, syntax: str) -> None:
     assert study.header.default_window is None
 
 
+def test_a_palette_kept_as_segments_is_expanded(tmp_path: Path) -> None:
+    indices = np.array([[0, 1, 2], [3, 4, 5]], np.uint8)
+    elements: dict[str, Any] = {"PhotometricInterpretation": "PALETTE COLOR"}
+    # two values, a line to 400 over two, and the line again
+    words = np.array([0, 2, 256, 512, 1, 2, 2560, 2, 1, 4, 0], "<u2")
+    for colour in ("Red", "Green", "Blue"):
+        elements[f"{colour}PaletteColorLookupTableDescriptor"] = [6, 0, 16]
+        elements[f"Segmented{colour}PaletteColorLookupTableData"] = words.tobytes()
+    shown = read(tmp_path, indices, **elements).source.read_root()
+    np.testing.assert_array_equal(shown[..., 0], [[1, 2, 6], [10, 10, 10]])
+    for bomb in ([0, 1, 5, *[1, 60000, 7] * 9], [0, 1, 5, 2, 65535, 0, 0], [0, 0, 2, 65535, 0, 0] * 4000):
+        for colour in ("Red", "Green", "Blue"):
+            elements[f"Segmented{colour}PaletteColorLookupTableData"] = np.array(bomb, "<u2").tobytes()
+        assert refuse(tmp_path, indices, **elements).code is MediaCode.CORRUPT
+
+
+@pytest.mark.parametrize(
+    ("width", "function", "shown"),
+    [  # PS3.3 C.11.2.1.2.1 worked out by hand for center 100
+        (1, "LINEAR", {99: 0, 100: 255}),
+        (2, None, {99: 0, 100: 255}),
+        (11, "LINEAR", {94: 0, 95: 13, 99: 115, 104: 242, 105: 255}),
+        (10, "LINEAR_EXACT", {95: 0, 100: 128, 105: 255}),
+    ],
+)
+def test_narrow_windows_follow_the_standard(
+    tmp_path: Path, width: float, function: str | None, shown: dict[int, int]
+) -> None:
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    study = read(tmp_path, values, WindowCenter="100", WindowWidth=str(width), VOILUTFunction=function)
+    grey = render_picture(study, study.frame).pixels_H_W_3[..., 0].reshape(-1)
+    assert {value: int(grey[value]) for value in shown} == shown
+    assert study.header.default_window == Window(100.0, width)
+
+
+@pytest.mark.parametrize(
+    ("elements", "flagged"),
+    [
+        ({"sop_class": "1.2.840.10008.5.1.4.1.1.7"}, True),
+        ({"sop_class": "1.2.840.10008.5.1.4.1.1.7.2"}, True),
+        ({"sop_class": "1.2.840.10008.5.1.4.1.1.6.1", "Modality": None}, True),
+        ({"sop_class": "1.2.840.10008.5.1.4.1.1.77.1.1", "Modality": None}, True),
+        ({"ImageType": ["DERIVED", "SECONDARY", "SCREEN SAVE"]}, True),
+        ({"Modality": "IVUS"}, True),
+        ({"sop_class": "1.2.840.10008.5.1.4.1.1.7", "BurnedInAnnotation": "NO"}, False),
+        ({"ImageType": ["DERIVED", "SECONDARY", "AXIAL"]}, False),
+        ({}, False),
+    ],
+)
+def test_pictures_that_usually_show_text_are_flagged(tmp_path: Path, elements: dict[str, Any], flagged: bool) -> None:
+    assert (TEXT_ON_PIXELS in read(tmp_path, **elements).header.notes) is flagged
+
+
 def test_a_modality_outside_the_list_does_not_leave(tmp_path: Path) -> None:
     assert read(tmp_path, Modality="MR").header.modality == "MR"
     assert read(tmp_path, Modality="DOE_JOHN").header.modality is None
@@ -309,7 +363,7 @@ def test_text_on_pixels_and_overlays_are_said(tmp_path: Path) -> None:
         ({"PhotometricInterpretation": "YBR_FULL_422"}, MediaCode.CORRUPT),
         ({"PhotometricInterpretation": "YBR_PARTIAL_420"}, MediaCode.UNSUPPORTED),
         ({"PhotometricInterpretation": "DOE^JOHN"}, MediaCode.UNSUPPORTED),
-        ({"sop_class": "1.2.840.10008.1.3.10"}, MediaCode.UNSUPPORTED),
+        ({"sop_class": "1.2.840.10008.1.3.10"}, MediaCode.NO_PICTURE),
         ({"sop_class": "1.2.840.10008.5.1.4.1.1.66.4"}, MediaCode.MASKS),
     ],
 )

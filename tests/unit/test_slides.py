@@ -213,9 +213,18 @@ def test_missing_tiles_are_white_and_said(tmp_path: Path) -> None:
     assert "tiles without data are shown white" in study.header.notes
 
 
-def test_a_label_alone_is_flagged(tmp_path: Path) -> None:
-    study = read_study(write(tmp_path, encode_dicom_slide(TISSUE, ImageType=["ORIGINAL", "PRIMARY", "LABEL", "NONE"])))
-    assert TEXT_ON_PIXELS in study.header.notes
+@pytest.mark.parametrize("kind", ["LABEL", "OVERVIEW"])
+def test_what_shows_a_label_is_never_decoded(kind: str, tmp_path: Path) -> None:
+    alone = write(tmp_path, encode_dicom_slide(TISSUE, ImageType=["ORIGINAL", "PRIMARY", kind, "NONE"]))
+    for path in (alone, tmp_path):
+        with pytest.raises(MediaRejected, match="a name can stand") as refusal:
+            read_study(path)
+        assert refusal.value.code is MediaCode.UNSUPPORTED
+
+
+def test_a_thumbnail_alone_is_flagged(tmp_path: Path) -> None:
+    data = encode_dicom_slide(TISSUE, ImageType=["ORIGINAL", "PRIMARY", "THUMBNAIL", "NONE"])
+    assert TEXT_ON_PIXELS in read_study(write(tmp_path, data)).header.notes
 
 
 def test_a_folder_of_levels_is_one_slide(tmp_path: Path) -> None:

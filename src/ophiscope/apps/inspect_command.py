@@ -24,12 +24,17 @@ class InspectArguments:
     fps: float | None
     json: bool
 
+    @property
+    def chooses(self) -> bool:
+        """Whether something of the file was chosen."""
+        return any(one is not None for one in (self.frame, self.slice_at, self.series, self.fps))
+
 
 def run_inspect(arguments: InspectArguments) -> int:
-    """Read, print, and give the exit code 0, also where a picture must still be chosen: then it says among what.
+    """Read, print, and give the exit code 0, also where nothing was chosen yet: then it says among what.
 
     Raises:
-        WrongInput: If the file cannot be read.
+        WrongInput: If the file cannot be read, or has not what was chosen.
     """
     header, needs, masks = None, None, None
     try:
@@ -39,7 +44,7 @@ def run_inspect(arguments: InspectArguments) -> int:
         )
         header = study.header
     except MediaRejected as refusal:
-        if refusal.code is MediaCode.NEEDS_SELECTION:
+        if refusal.code is MediaCode.NEEDS_SELECTION and not arguments.chooses:
             needs = refusal.nameless.partition(": ")[2]
         elif refusal.code is MediaCode.MASKS:
             masks = read_masks(arguments.media)

@@ -21,6 +21,8 @@ class CodedSize(NamedTuple):
     width: int
     height: int
     samples: int
+    bits: int
+    """Of a sample."""
 
 
 class Segment(NamedTuple):
@@ -65,15 +67,15 @@ def read_jpeg_size(data: bytes, frame: Segment | None = None) -> CodedSize | Non
     found = frame or next((segment for segment in walk_jpeg(data) if segment.is_frame), None)
     if found is None or found.start + 10 > len(data):
         return None
-    height, width, samples = struct.unpack_from(">HHB", data, found.start + 5)
-    return CodedSize(width, height, samples)
+    bits, height, width, samples = struct.unpack_from(">BHHB", data, found.start + 4)
+    return CodedSize(width, height, samples, bits)
 
 
 def read_jpeg_2000_size(data: bytes) -> CodedSize | None:
     """What the SIZ marker of a JPEG 2000 codestream declares, a JP2 box around it skipped; None if there is none."""
     start = data.find(b"\xff\x4f\xff\x51", 0, 4096)
-    if start < 0 or len(data) < start + 42:
+    if start < 0 or len(data) < start + 43:
         return None
     right, bottom, left, top = struct.unpack_from(">IIII", data, start + 8)
-    (samples,) = struct.unpack_from(">H", data, start + 40)
-    return CodedSize(right - left, bottom - top, samples)
+    samples, precision = struct.unpack_from(">HB", data, start + 40)
+    return CodedSize(right - left, bottom - top, samples, (precision & 0x7F) + 1)

@@ -33,6 +33,7 @@ LEAVING: dict[int, str] = {
 
 DECODING: dict[int, str] = {
     0x0008_0008: "ImageType",
+    0x0008_0016: "SOPClassUID",
     0x0008_2144: "RecommendedDisplayFrameRate",
     0x0018_0050: "SliceThickness",
     0x0018_0086: "EchoNumbers",
@@ -55,6 +56,9 @@ DECODING: dict[int, str] = {
     0x0028_1201: "RedPaletteColorLookupTableData",
     0x0028_1202: "GreenPaletteColorLookupTableData",
     0x0028_1203: "BluePaletteColorLookupTableData",
+    0x0028_1221: "SegmentedRedPaletteColorLookupTableData",
+    0x0028_1222: "SegmentedGreenPaletteColorLookupTableData",
+    0x0028_1223: "SegmentedBluePaletteColorLookupTableData",
     0x0028_3000: "ModalityLUTSequence",
     0x0028_3010: "VOILUTSequence",
     0x0020_9311: "DimensionOrganizationType",

@@ -15,7 +15,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.codestream import read_jpeg_2000_size, read_jpeg_size
+from ophiscope.media.codestream import CodedSize, read_jpeg_2000_size, read_jpeg_size
 from ophiscope.media.dicom_layout import PixelLayout
 from ophiscope.media.dicom_rle import decode_rle
 
@@ -51,6 +51,9 @@ CODECS: Mapping[str, Codec] = MappingProxyType(
     }
 )
 """Transfer syntaxes that can be decoded (PS3.5 A.4), where their library is there."""
+_JPEG_EXTENDED = "1.2.840.10008.1.2.4.51"
+_OF_12_BITS = Codec("JPEG Extended of 12 bits", "jpeg", "", "imagecodecs")
+"""What its other decoder leaves out."""
 
 
 def is_installed(codec: Codec) -> bool:
@@ -60,7 +63,7 @@ def is_installed(codec: Codec) -> bool:
 
 def list_decoders() -> dict[str, bool]:
     """Every compressed transfer syntax by name, and whether it can be decoded here."""
-    return {codec.name: is_installed(codec) for codec in CODECS.values()}
+    return {codec.name: is_installed(codec) for codec in (*CODECS.values(), _OF_12_BITS)}
 
 
 def decode_coded(syntax: str, data: bytes, pixels: PixelLayout) -> NDArray[np.generic]:
@@ -76,13 +79,17 @@ def decode_coded(syntax: str, data: bytes, pixels: PixelLayout) -> NDArray[np.ge
             or of another size than the file declares.
     """
     codec = CODECS[syntax]
+    if codec.family == "rle":
+        return decode_rle(data, (pixels.rows, pixels.columns), pixels.samples, pixels.bits_allocated // 8)
+    found = _check_size(data, pixels, codec)
+    if syntax == _JPEG_EXTENDED and found.bits == 12:
+        codec = _OF_12_BITS
     if not is_installed(codec):
         raise MediaRejected(
             MediaCode.UNSUPPORTED, f"DICOM with {codec.name}: its decoder is not installed; install ophiscope[dicom]"
         )
-    if codec.family == "rle":
-        return decode_rle(data, (pixels.rows, pixels.columns), pixels.samples, pixels.bits_allocated // 8)
-    _check_size(data, pixels, codec)
+    if codec is _OF_12_BITS:
+        return _decode_12_bits(data, pixels)
     array, said = get_decoder(syntax).as_array(
         encapsulate([data], has_bot=False),
         index=0,
@@ -106,15 +113,28 @@ def decode_coded(syntax: str, data: bytes, pixels: PixelLayout) -> NDArray[np.ge
     return np.asarray(array)
 
 
-def _check_size(data: bytes, pixels: PixelLayout, codec: Codec) -> None:
+def _decode_12_bits(data: bytes, pixels: PixelLayout) -> NDArray[np.generic]:
+    """Grey values of a JPEG of 12 bits."""
+    import imagecodecs
+
+    if (pixels.samples, pixels.bits_allocated) != (1, 16):
+        raise MediaRejected(MediaCode.UNSUPPORTED, "JPEG Extended of 12 bits that is no grey picture of 16-bit values")
+    array = imagecodecs.jpeg8_decode(data)
+    if array.shape != (pixels.rows, pixels.columns) or array.dtype != np.uint16:
+        raise _corrupt("its compressed pixels are of another size than it declares")
+    return np.asarray(array)
+
+
+def _check_size(data: bytes, pixels: PixelLayout, codec: Codec) -> CodedSize:
     found = read_jpeg_2000_size(data) if codec.family == "jpeg 2000" else read_jpeg_size(data)
     if found is None:
         raise _corrupt(f"its compressed pixels are no codestream of {codec.name}")
-    if found != (pixels.columns, pixels.rows, pixels.samples):
+    if found[:3] != (pixels.columns, pixels.rows, pixels.samples):
         raise _corrupt(
             f"a codestream of {found.width}x{found.height} pixels and {found.samples} sample(s) stands for "
             f"{pixels.columns}x{pixels.rows} and {pixels.samples}"
         )
+    return found
 
 
 def _corrupt(what: str) -> MediaRejected:

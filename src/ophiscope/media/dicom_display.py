@@ -1,7 +1,8 @@
 """How a DICOM file wants to be shown, and its lookup tables.
 
-Follows DICOM PS3.3 C.11.1 (modality LUT) and C.11.2 (VOI LUT). A window of the file is used as it stands; the half unit
-between DICOM's LINEAR function and ours is below what a screen shows.
+Follows DICOM PS3.3 C.11.1 (modality LUT) and C.11.2 (VOI LUT). DICOM's LINEAR function is ours moved by half a unit and
+narrower by one (C.11.2.1.2.1), which is 4 of 255 grey levels at a width of 64 and less beyond; a narrower window of the
+file is shown by that function, as a curve.
 """
 
 import math
@@ -20,6 +21,10 @@ __all__ = ["Display", "apply_modality_table", "find_display"]
 
 _CURVE_POINTS = 257
 """Of a table or sigmoid that becomes a curve."""
+_NARROW = 64
+"""Width below which DICOM's LINEAR function and ours differ by more than 4 grey levels."""
+_STEP = 1e-6
+"""Over which a window of width 1 goes from black to white."""
 _FULL_LUT_SHARE = 0.01
 """Of a VOI LUT's output range, left out at each end to find where it rises."""
 
@@ -40,10 +45,12 @@ def find_display(places: list[Dataset], pixels: PixelLayout, notes: list[str]) -
         if find_item(places, "VOILUTSequence") is not None:
             notes.append("VOI lookup table ignored in favour of the window")
         window = Window(centers[0], widths[0])
-        if any(find_word(place, "VOILUTFunction") == "SIGMOID" for place in places):
+        function = next(filter(None, (find_word(place, "VOILUTFunction") for place in places)), "LINEAR")
+        if function == "SIGMOID":
             notes.append("shown at first by the file's sigmoid window")
             return Display(window, _compute_sigmoid(window))
-        return Display(window)
+        narrow = function != "LINEAR_EXACT" and 1 <= window.width < _NARROW
+        return Display(window, _compute_linear(window) if narrow else None)
     table = find_item(places, "VOILUTSequence")
     if table is not None:
         notes.append("shown at first by the file's VOI lookup table")
@@ -51,6 +58,12 @@ def find_display(places: list[Dataset], pixels: PixelLayout, notes: list[str]) -
         return Display(_fit_window(first, outputs), _compute_curve(first, outputs, int(table.LUTDescriptor[2])))
     notes.append("the file has no window; shown over a range chosen from its values")
     return Display(None)
+
+
+def _compute_linear(window: Window) -> tuple[tuple[float, float], ...]:
+    """PS3.3 C.11.2.1.2.1: black up to ``c - 0.5 - (w - 1) / 2``, white from ``c - 0.5 + (w - 1) / 2`` on."""
+    center, half = window.center - 0.5, (window.width - 1) / 2
+    return ((center - half, 0.0), (center + max(half, _STEP), 1.0))
 
 
 def _compute_sigmoid(window: Window) -> tuple[tuple[float, float], ...]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-__all__ = ["find_item", "find_number", "find_numbers", "find_places", "find_word"]
+__all__ = ["find_item", "find_number", "find_numbers", "find_places", "find_word", "find_words"]
 
 _GROUPS = (
     "FrameVOILUTSequence",
@@ -54,6 +54,13 @@ def find_word(dataset: Dataset, keyword: str) -> str:
     """A word of a closed list; empty where there is none. Whoever asks compares it and never repeats it."""
     value = dataset.get(keyword)
     return value.strip() if isinstance(value, str) else ""
+
+
+def find_words(dataset: Dataset, keyword: str) -> frozenset[str]:
+    """The words of an element with several values; compared and never repeated, as :func:`find_word`."""
+    value: Any = dataset.get(keyword)
+    values = [value] if isinstance(value, str) else list(value or ())
+    return frozenset(one.strip().upper() for one in values if isinstance(one, str))
 
 
 def find_item(places: list[Dataset], keyword: str) -> Dataset | None:

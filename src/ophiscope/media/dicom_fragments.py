@@ -8,9 +8,10 @@ import struct
 from typing import BinaryIO, NamedTuple
 
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_meta import corrupt
 from ophiscope.media.limits import Limits
 
-__all__ = ["Fragment", "Fragments", "find_frame_fragments", "list_fragments", "read_fragments"]
+__all__ = ["Fragment", "FrameTable", "read_fragments"]
 
 _ITEM, _SEQUENCE_END = 0xFFFE_E000, 0xFFFE_E0DD
 _HEAD_BYTES = 8
@@ -25,19 +26,38 @@ class Fragment(NamedTuple):
     length: int
 
 
-class Fragments(NamedTuple):
-    """All of them in order, and what the basic offset table says: where each frame's first item begins."""
+class FrameTable:
+    """Which fragments hold which frame of an object; they are walked over once, when a frame is first asked for.
 
-    items: tuple[Fragment, ...]
-    frame_starts: tuple[int, ...]
-
-
-def list_fragments(file: BinaryIO, start: int, size: int, limits: Limits) -> Fragments:
-    """Walk over the items from ``start`` (after the head of the pixel element) without reading their values.
-
-    Raises:
-        MediaRejected: ``corrupt`` where an item is none or ends after the file, ``too_large_file`` beyond the limits.
+    Args:
+        file: The object's.
+        start: Where its pixels begin, after the head of their element.
+        size: Of the file, in bytes.
+        limits: What is admitted.
     """
+
+    def __init__(self, file: BinaryIO, start: int, size: int, limits: Limits) -> None:
+        self._file, self._start, self._size, self._limits = file, start, size, limits
+        self._items: tuple[Fragment, ...] = ()
+        self._begins: tuple[int, ...] = ()
+        """For every frame, the number of its first fragment."""
+
+    def find(self, frames: int, index: int) -> tuple[Fragment, ...]:
+        """The fragments of one of so many frames.
+
+        Raises:
+            MediaRejected: ``corrupt`` where an item is none, ends after the file, or they cannot be told apart as
+                ``frames`` frames; ``too_large_file`` beyond the limits.
+        """
+        if len(self._begins) != frames:
+            table, *items = _walk_items(self._file, self._start, self._size, self._limits)
+            self._items = tuple(items)
+            self._begins = _find_begins(self._file, table, self._items, frames)
+        return self._items[self._begins[index] : [*self._begins[index + 1 : index + 2], len(self._items)][0]]
+
+
+def _walk_items(file: BinaryIO, start: int, size: int, limits: Limits) -> list[Fragment]:
+    """The table of frame offsets and all fragments, without reading their values."""
     items: list[Fragment] = []
     position = start
     while True:
@@ -50,7 +70,7 @@ def list_fragments(file: BinaryIO, start: int, size: int, limits: Limits) -> Fra
         if tag == _SEQUENCE_END:
             break
         if tag != _ITEM or length > size - position:
-            raise _corrupt("its compressed pixels are cut off or not in items")
+            raise corrupt("its compressed pixels are cut off or not in items")
         items.append(Fragment(position, length))
         position += length
         if len(items) > limits.elements:
@@ -58,35 +78,28 @@ def list_fragments(file: BinaryIO, start: int, size: int, limits: Limits) -> Fra
                 MediaCode.TOO_LARGE_FILE, f"more than {limits.elements} (elements) fragments of compressed pixels"
             )
     if len(items) < 2:
-        raise _corrupt("its compressed pixels hold no fragment")
-    table = items[0]
-    if table.length % 4 or table.length > 4 * limits.frames:
-        raise _corrupt("its table of frame offsets is of no usable length")
+        raise corrupt("its compressed pixels hold no fragment")
+    if items[0].length % 4 or items[0].length > 4 * limits.frames:
+        raise corrupt("its table of frame offsets is of no usable length")
+    return items
+
+
+def _find_begins(file: BinaryIO, table: Fragment, items: tuple[Fragment, ...], frames: int) -> tuple[int, ...]:
+    """Where each frame begins: by count, by the offset table, or by where codestreams do."""
+    if frames == 1:
+        return (0,)
+    if len(items) == frames:  # each frame has one at least; of a slide's 100,000 this must not look at all
+        return tuple(range(frames))
     file.seek(table.start)
     offsets = struct.unpack(f"<{table.length // 4}I", file.read(table.length))
-    base = items[1].start - _HEAD_BYTES
-    return Fragments(tuple(items[1:]), tuple(base + offset for offset in offsets))
-
-
-def find_frame_fragments(file: BinaryIO, found: Fragments, frames: int, index: int) -> tuple[Fragment, ...]:
-    """The fragments of one frame, by the offset table, by count, or by where codestreams begin.
-
-    Raises:
-        MediaRejected: ``corrupt`` where none of the three gives ``frames`` frames.
-    """
-    if frames == 1:
-        return found.items
-    if len(found.items) == frames:  # each frame has one at least; of a slide's 100,000 this must not look at all
-        return found.items[index : index + 1]
-    heads = [item.start - _HEAD_BYTES for item in found.items]
-    if len(found.frame_starts) == frames and set(found.frame_starts) <= set(heads):
-        first = sorted(found.frame_starts)
-        ends = [*first[1:], heads[-1] + 1]
-        return tuple(item for item, head in zip(found.items, heads, strict=True) if first[index] <= head < ends[index])
-    begins = [number for number, item in enumerate(found.items) if _begins_codestream(file, item)]
+    numbers = {item.start - items[0].start: number for number, item in enumerate(items)}
+    begins = sorted(numbers[offset] for offset in offsets if offset in numbers)
+    if len(begins) == len(offsets) == frames and begins[0] == 0:
+        return tuple(begins)
+    begins = [number for number, item in enumerate(items) if _begins_codestream(file, item)]
     if len(begins) == frames and begins[0] == 0:
-        return found.items[begins[index] : [*begins[1:], len(found.items)][index]]
-    raise _corrupt(f"its {len(found.items)} fragments cannot be told apart as {frames} frames")
+        return tuple(begins)
+    raise corrupt(f"its {len(items)} fragments cannot be told apart as {frames} frames")
 
 
 def read_fragments(file: BinaryIO, fragments: tuple[Fragment, ...]) -> bytes:
@@ -101,7 +114,3 @@ def read_fragments(file: BinaryIO, fragments: tuple[Fragment, ...]) -> bytes:
 def _begins_codestream(file: BinaryIO, item: Fragment) -> bool:
     file.seek(item.start)
     return file.read(4).startswith(_STARTS)
-
-
-def _corrupt(what: str) -> MediaRejected:
-    return MediaRejected(MediaCode.CORRUPT, f"damaged DICOM: {what}")

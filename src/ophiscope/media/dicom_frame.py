@@ -4,6 +4,7 @@ Follows DICOM PS3.3 C.7.6.3 (image pixel), C.11.1 (modality LUT) and C.7.6.16 (f
 objects). Signed stored values become unsigned by an offset that goes into the intercept.
 """
 
+import re
 from typing import NamedTuple
 
 import numpy as np
@@ -13,11 +14,12 @@ from pydicom.dataset import Dataset
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.deid import MODALITIES, TEXT_ON_PIXELS
 from ophiscope.media.dicom_display import apply_modality_table, find_display
-from ophiscope.media.dicom_elements import find_item, find_number, find_numbers, find_places, find_word
+from ophiscope.media.dicom_elements import find_item, find_number, find_numbers, find_places, find_word, find_words
 from ophiscope.media.dicom_film import find_film_times
 from ophiscope.media.dicom_layout import CODED_ONLY, PixelLayout, parse_pixel_layout, to_unsigned
 from ophiscope.media.dicom_object import DicomObject
-from ophiscope.media.dicom_pixels import apply_palette, decode_frame
+from ophiscope.media.dicom_palette import apply_palette
+from ophiscope.media.dicom_pixels import decode_frame
 from ophiscope.media.dicom_walk import DicomLayout
 from ophiscope.media.guard import check_picture
 from ophiscope.media.limits import Limits
@@ -27,9 +29,13 @@ from ophiscope.media.square import PixelSpacing
 
 __all__ = ["DicomFrame", "check_pixels", "find_modality", "find_spacing", "read_frame"]
 
-_USUALLY_WITH_TEXT = ("US", "SC", "ES", "XC", "OT")
-"""Modalities whose pictures usually show text."""
-"""Of the time between frames that is believed."""
+_MODALITIES_WITH_TEXT = ("US", "SC", "ES", "XC", "OT", "IVUS", "BDUS")
+_CLASSES_WITH_TEXT = re.compile(
+    r"1\.2\.840\.10008\.5\.1\.4\.1\.1\.(7(\.[1-4])?|3(\.1)?|6(\.[123])?|77\.1\.[14](\.1)?)\Z"
+)
+"""Secondary captures, ultrasound, endoscopic and photographic pictures (PS3.4 B.5), whatever modality they name."""
+_KINDS_WITH_TEXT = re.compile("SCREEN|CAPTURE|DOSE|REPORT")
+"""In an ImageType: what a screen showed, as it showed it."""
 
 
 class DicomFrame(NamedTuple):
@@ -51,7 +57,7 @@ def read_frame(found: DicomObject, index: int, limits: Limits) -> DicomFrame:
     layout, dataset = found.layout, found.dataset
     pixels = parse_pixel_layout(dataset, big=layout.encoding.big)
     check_pixels(pixels, layout, limits)
-    stored = decode_frame(found.media, layout, pixels, index=index, limits=limits)
+    stored = decode_frame(found, pixels, index, limits)
     notes = _describe_object(dataset, layout, pixels, index)
     places = find_places(dataset, index)
     if stored.ndim == 3 or pixels.photometric == "PALETTE COLOR":
@@ -95,13 +101,21 @@ def _describe_object(dataset: Dataset, layout: DicomLayout, pixels: PixelLayout,
     if any(0x6000 <= group <= 0x60FF and group % 2 == 0 for group in layout.groups):
         notes.append("overlay ignored")
     burned = find_word(dataset, "BurnedInAnnotation")
-    if burned == "YES" or (burned != "NO" and find_word(dataset, "Modality") in _USUALLY_WITH_TEXT):
+    if burned == "YES" or (burned != "NO" and _shows_text_usually(dataset)):
         notes.append(TEXT_ON_PIXELS)
     if layout.coded is None and layout.pixel_bytes > pixels.frame_bytes * pixels.frames + 1:
         notes.append("more pixel bytes than the picture needs; the rest is ignored")
     if pixels.photometric.startswith("MONOCHROME") and "RedPaletteColorLookupTableDescriptor" in dataset:
         notes.append("supplemental colours ignored")
     return notes
+
+
+def _shows_text_usually(dataset: Dataset) -> bool:
+    return (
+        find_word(dataset, "Modality") in _MODALITIES_WITH_TEXT
+        or _CLASSES_WITH_TEXT.match(find_word(dataset, "SOPClassUID")) is not None
+        or any(_KINDS_WITH_TEXT.search(word) for word in find_words(dataset, "ImageType"))
+    )
 
 
 def _describe_cine(dataset: Dataset, index: int, frames: int) -> list[str]:

@@ -47,6 +47,8 @@ def decode_masks(media: OpenedMedia, limits: Limits) -> MaskSet:
         _check_size(pixels, found.layout)
         places = list_frames(found, pixels, 0)
         stack = build_stack([place._replace(order=(0.0,)) for place in places])
+        uneven = stack is not None and stack.positions_mm is not None
+        stack = None if uneven else stack
         segments = tuple(_read_segment(item) for item in found.dataset.get("SegmentSequence") or ())
         frames = [
             MaskFrame(number, None if stack is None else find_slot(stack, place), mask)
@@ -56,8 +58,8 @@ def decode_masks(media: OpenedMedia, limits: Limits) -> MaskSet:
     if {frame.segment for frame in frames} - {segment.number for segment in segments}:
         raise corrupt("a mask is of a segment that the file does not describe")
     notes = ["fractions of one half and more count as inside"] if kind == "FRACTIONAL" else []
-    if stack is not None and stack.positions_mm is not None:
-        notes.append("the masks do not lie at even distances; their grid gives the distance of most")
+    if uneven:
+        notes.append("the masks lie at uneven distances, so they have no grid; they are taken one by one")
     unnamed = sum(not segment.label for segment in segments)
     if unnamed:
         notes.append(f"{unnamed} segment(s) have a name of other than known words, which is left out; codes are kept")
@@ -102,7 +104,7 @@ def _read_frame(
     if pixels.bits_allocated == 1:
         values = _unpack(found, pixels, index)
     else:
-        values = decode_frame(found.media, found.layout, pixels, index=index, limits=limits).astype(np.uint16)
+        values = decode_frame(found, pixels, index, limits).astype(np.uint16)
     if kind == "LABELMAP":
         return [(int(number), values == number) for number in np.unique(values) if number]
     number = int(find_number(find_places(found.dataset, index), "ReferencedSegmentNumber") or 0)

@@ -123,7 +123,7 @@ def _read_meta(media: OpenedMedia, limits: Limits) -> DicomMeta:
         file.seek(position)
     syntax, sop_class = found[_SYNTAX_TAG], found[_CLASS_TAG]
     if sop_class in _REFUSED_CLASSES:
-        raise MediaRejected(MediaCode.UNSUPPORTED, f"this is {_REFUSED_CLASSES[sop_class]}")
+        raise MediaRejected(MediaCode.NO_PICTURE, f"this is {_REFUSED_CLASSES[sop_class]}")
     if position in (0, _PREAMBLE_BYTES):
         return DicomMeta("", sop_class, _guess_encoding(file, position), position)
     return DicomMeta(syntax, sop_class, _choose_encoding(syntax), position)

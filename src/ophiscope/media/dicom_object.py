@@ -1,5 +1,6 @@
 """A DICOM file that was walked over: where its pixels are, and the elements that may be read."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import BytesIO
@@ -9,13 +10,16 @@ from pydicom.dataset import Dataset
 from pydicom.filereader import read_dataset
 
 from ophiscope.errors import MediaCode, MediaRejected
+from ophiscope.media.dicom_fragments import FrameTable
 from ophiscope.media.dicom_meta import SEGMENTATION, inflate_dicom, read_meta
 from ophiscope.media.dicom_walk import DicomLayout, walk_dicom
 from ophiscope.media.guard import OpenedMedia
 from ophiscope.media.limits import Limits
 from ophiscope.media.silence import muted_pydicom
 
-__all__ = ["DicomObject", "open_dicom", "typed_failures"]
+__all__ = ["DicomObject", "digest_pixels", "open_dicom", "typed_failures"]
+
+_READ_BYTES = 1 << 20
 
 
 class DicomObject(NamedTuple):
@@ -25,6 +29,8 @@ class DicomObject(NamedTuple):
     layout: DicomLayout
     dataset: Dataset
     """The elements that :mod:`ophiscope.media.deid` names."""
+    fragments: FrameTable
+    """Of compressed pixels."""
 
 
 @contextmanager
@@ -48,7 +54,19 @@ def open_dicom(media: OpenedMedia, limits: Limits, *, masks: bool = False) -> It
     layout = walk_dicom(media, meta, limits)
     with typed_failures():
         dataset = read_dataset(BytesIO(layout.copied), layout.encoding.implicit, not layout.encoding.big)
-        yield DicomObject(media, layout, dataset)
+        yield DicomObject(media, layout, dataset, FrameTable(media.file, layout.pixel_offset, media.size_bytes, limits))
+
+
+def digest_pixels(found: DicomObject) -> bytes:
+    """A digest of all pixels as they are stored: equal for copies, whatever else their files say."""
+    media, layout = found.media, found.layout
+    left = layout.pixel_bytes if layout.coded is None else media.size_bytes - layout.pixel_offset
+    digest = hashlib.sha256()
+    media.file.seek(layout.pixel_offset)
+    while left > 0 and (data := media.file.read(min(left, _READ_BYTES))):
+        digest.update(data)
+        left -= len(data)
+    return digest.digest()
 
 
 @contextmanager

@@ -7,58 +7,44 @@ from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.dataset import Dataset
-from pydicom.pixels.processing import apply_color_lut, convert_color_space
+from pydicom.pixels.processing import convert_color_space
 
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.dicom_codecs import CODECS, decode_coded
-from ophiscope.media.dicom_fragments import (
-    Fragment,
-    Fragments,
-    find_frame_fragments,
-    list_fragments,
-    read_fragments,
-)
+from ophiscope.media.dicom_fragments import Fragment, read_fragments
 from ophiscope.media.dicom_layout import PixelLayout
+from ophiscope.media.dicom_object import DicomObject
 from ophiscope.media.dicom_walk import DicomLayout
-from ophiscope.media.guard import OpenedMedia
 from ophiscope.media.limits import Limits
 
-__all__ = ["apply_palette", "decode_frame"]
+__all__ = ["decode_frame"]
 
 _Unsigned = NDArray[np.uint8] | NDArray[np.uint16]
 
 
-def decode_frame(
-    media: OpenedMedia,
-    layout: DicomLayout,
-    pixels: PixelLayout,
-    *,
-    index: int,
-    limits: Limits,
-    fragments: Fragments | None = None,
-) -> NDArray[np.generic]:
+def decode_frame(found: DicomObject, pixels: PixelLayout, index: int, limits: Limits) -> NDArray[np.generic]:
     """One frame: uint8 or uint16 ``(H, W)`` of stored values made unsigned, or uint8 RGB ``(H, W, 3)``.
 
     Args:
-        media: The file.
-        layout: Where its pixels are.
+        found: The object.
         pixels: How they are stored.
         index: Of the frame, which must be one of them.
         limits: What is admitted.
-        fragments: Of compressed pixels, where they have been listed before; listing walks over all of them.
+
+    Raises:
+        MediaRejected: If the frame is damaged, too large, or coded in a way that has no reader.
     """
+    file, layout = found.media.file, found.layout
     if layout.coded is None:
-        values = _read_native(media.file, layout, pixels, index)
+        values = _read_native(file, layout, pixels, index)
     else:
-        found = fragments or list_fragments(media.file, layout.pixel_offset, media.size_bytes, limits)
-        own = find_frame_fragments(media.file, found, pixels.frames, index)
+        own = found.fragments.find(pixels.frames, index)
         if sum(fragment.length for fragment in own) > limits.expanded_bytes:
             raise MediaRejected(
                 MediaCode.TOO_MANY_PIXELS,
                 f"a frame of more than {limits.expanded_bytes} (expanded_bytes) compressed bytes",
             )
-        values = _read_coded(media.file, own, layout, pixels)
+        values = _read_coded(file, own, layout, pixels)
     if pixels.samples == 3:
         picture = _arrange_colour(values, pixels)
         as_rgb = layout.coded is not None and CODECS[layout.coded].family != "rle"
@@ -111,11 +97,3 @@ def _arrange_colour(samples: NDArray[np.generic], pixels: PixelLayout) -> NDArra
     else:
         picture = samples.reshape(pixels.rows, pixels.columns, 3)
     return np.ascontiguousarray(picture, dtype=np.uint8)
-
-
-def apply_palette(stored: NDArray[np.generic], dataset: Dataset, pixels: PixelLayout) -> NDArray[np.uint8]:
-    """A palette picture as uint8 RGB ``(H, W, 3)``; 16-bit palettes keep their upper 8 bits."""
-    if pixels.signed:
-        raise MediaRejected(MediaCode.UNSUPPORTED, "DICOM palette pictures with signed values")
-    colours = apply_color_lut(stored, dataset)
-    return np.asarray(colours >> 8 if colours.dtype.itemsize == 2 else colours, dtype=np.uint8)

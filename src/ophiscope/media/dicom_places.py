@@ -56,7 +56,9 @@ class FramePlace(NamedTuple):
     """Centre of the first pixel, LPS."""
     thickness_mm: float | None
     order: tuple[float, ...]
-    """Time, echo, acquisition and number of the picture; equal for copies of one picture."""
+    """Time, echo, acquisition and number of the picture, which say what follows what at one place."""
+    pixels: bytes = b""
+    """A digest of the stored pixels, where frames of several files come together; it stays inside ``media``."""
 
 
 def list_places(found: DicomObject, file: int, limits: Limits) -> list[FramePlace]:

@@ -1,7 +1,7 @@
 """RLE Lossless, one frame: PackBits segments, one for each byte of a sample, most significant first.
 
-pydicom has a decoder, but it unpacks all of a segment before it looks at its length: 64 bytes for each stored one. This
-one stops at what the picture needs.
+pydicom has a decoder, but it unpacks all of a segment before it looks at its length: 64 bytes for each stored one.
+Pillow's stops at what the picture needs.
 
 Source: DICOM PS3.5 annex G.
 """
@@ -10,12 +10,16 @@ import struct
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from ophiscope.errors import MediaCode, MediaRejected
 
 __all__ = ["decode_rle"]
 
 _HEAD_BYTES, _MOST_SEGMENTS = 64, 15
+_LONGEST_RUN = 128
+_FILLINGS = (b"\0\1" * 2 * _LONGEST_RUN, b"\xff\2" + b"\0\2" * 2 * _LONGEST_RUN)
+"""Mostly runs of one byte, which fill any room; different from the first byte on."""
 
 
 def decode_rle(data: bytes, shape_hw: tuple[int, int], samples: int, bytes_per_sample: int) -> NDArray[np.generic]:
@@ -42,22 +46,23 @@ def decode_rle(data: bytes, shape_hw: tuple[int, int], samples: int, bytes_per_s
 
 
 def _unpack(segment: bytes, wanted: int) -> NDArray[np.uint8]:
-    """PackBits, up to ``wanted`` bytes."""
-    out = bytearray()
-    position, end = 0, len(segment)
-    while len(out) < wanted and position + 1 < end:
-        head = segment[position]
-        if head < 128:
-            out += segment[position + 1 : position + 2 + head]
-            position += 2 + head
-        elif head > 128:
-            out += segment[position + 1 : position + 2] * (257 - head)
-            position += 2
-        else:
-            position += 1  # no operation
-    if len(out) < wanted:
+    """PackBits, up to ``wanted`` bytes; more may follow, or the last run may go beyond them."""
+    whole = _decode_packbits(segment, wanted)
+    if whole is not None:
+        return whole
+    # with room for a last run that goes on, and one of two fillings: where these reach the picture, both differ
+    first, second = (_decode_packbits(segment + filling, wanted + _LONGEST_RUN + 1) for filling in _FILLINGS)
+    if first is None or second is None or not np.array_equal(first[:wanted], second[:wanted]):
         raise _corrupt("its RLE frame is too short for its pixels")
-    return np.frombuffer(bytes(out[:wanted]), np.uint8)
+    return first[:wanted]
+
+
+def _decode_packbits(data: bytes, size: int) -> NDArray[np.uint8] | None:
+    """The first ``size`` bytes; None where fewer come out, or a run goes beyond them."""
+    try:
+        return np.asarray(Image.frombytes("L", (size, 1), data, "packbits", "L"), np.uint8).reshape(-1)
+    except ValueError:
+        return None
 
 
 def _corrupt(what: str) -> MediaRejected:

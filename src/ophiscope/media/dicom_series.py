@@ -8,6 +8,8 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+
 from ophiscope.core.axis import AxisName
 from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
@@ -25,6 +27,10 @@ from ophiscope.media.volume import Volume, render_choices
 __all__ = ["Series", "choose_series", "group_series", "read_series"]
 
 _LISTED = 12
+_SAME_DIRECTION = 0.01
+"""Most that two components of unit vectors may differ by in one series."""
+_SAME_SPACING = 0.002
+"""Relative."""
 
 
 class Series(NamedTuple):
@@ -42,14 +48,35 @@ def group_series(places: Sequence[FramePlace], keys: Sequence[tuple[float, bytes
         places: Frames.
         keys: For every file, the number of its series and what tells it from others.
     """
-    groups: dict[tuple[object, ...], list[FramePlace]] = {}
+    kinds: dict[tuple[object, ...], list[list[FramePlace]]] = {}
     for place in places:
-        orientation, spacing = place.orientation, place.spacing
-        turned = orientation and tuple(round(number, 2) for number in (*orientation.right, *orientation.down))
-        spaced = spacing and (round(spacing.x, 3), round(spacing.y, 3))
-        groups.setdefault((keys[place.file], place.size_wh, turned, spaced), []).append(place)
-    ordered = sorted(groups.values(), key=lambda group: (keys[group[0].file][0], group[0].file))
+        groups = kinds.setdefault((keys[place.file], place.size_wh), [])
+        group = next((group for group in groups if _lie_alike(group[0], place)), None)
+        if group is None:
+            groups.append([place])
+        else:
+            group.append(place)
+    ordered = sorted(
+        (group for groups in kinds.values() for group in groups),
+        key=lambda group: (keys[group[0].file][0], group[0].file),
+    )
     return [_build_series(group) for group in ordered]
+
+
+def _lie_alike(first: FramePlace, other: FramePlace) -> bool:
+    """Whether orientation and spacing are the same but for rounding."""
+    if (first.orientation is None) != (other.orientation is None) or (first.spacing is None) != (other.spacing is None):
+        return False
+    if first.orientation is not None and other.orientation is not None:
+        turned = np.subtract(first.orientation, other.orientation)
+        if np.abs(turned).max() > _SAME_DIRECTION:
+            return False
+    if first.spacing is None or other.spacing is None:
+        return True
+    return first.spacing.in_mm == other.spacing.in_mm and all(
+        abs(a - b) <= _SAME_SPACING * a
+        for a, b in ((first.spacing.x, other.spacing.x), (first.spacing.y, other.spacing.y))
+    )
 
 
 def _build_series(places: list[FramePlace]) -> Series:
@@ -92,8 +119,8 @@ def read_series(series: Series, opener: Opener, request: ReadRequest) -> Study |
         if stack is None:
             raise MediaRejected(
                 MediaCode.NEEDS_SELECTION,
-                f"slice {request.slice_at} was asked; the {count} picture(s) do not say where they lie; give "
-                f"--frame 0 to {count - 1}",
+                f"slice {request.slice_at} was asked; the {count} picture(s) form no volume: they do not say where "
+                f"they lie, or which of several at one place belong together; give --frame 0 to {count - 1}",
             )
         return build_volume(stack, opener, request)
     if request.frame_index is None and count > 1:

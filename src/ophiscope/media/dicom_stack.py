@@ -2,7 +2,8 @@
 
 Places along the normal are compared in millimetres. Where all distances are multiples of one step, the stack has a slot
 for every multiple and the empty ones are gaps; where they are not, the stack is uneven and only its own slices can be
-shown.
+shown. Copies are pictures of one place with the same numbers and the same pixels. Different pictures of one place that
+no number tells apart are not sorted by what their files are called: they form no stack.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from ophiscope.media.dicom_places import FramePlace, Orientation, Vector
 
 __all__ = ["Stack", "build_stack", "find_slot"]
 
-_SAME_PLACE_MM = 0.01
+_SAME_PLACE_MM, _SAME_PLACE_PIXELS = 0.01, 0.02
+"""Frames that lie no further apart than the lesser of both lie at one place; micrometres matter in microscopy."""
 _STEP_TOLERANCE = 0.1
 """Of a step, by which a slice may lie beside its multiple."""
 _MOST_SPREAD = 10
@@ -48,14 +50,17 @@ def build_stack(places: Sequence[FramePlace]) -> Stack | None:
     """A stack of frames of one size, spacing and orientation.
 
     Returns:
-        None where the files do not say where the frames lie.
+        None where the files do not say where the frames lie, or which of those at one place belong together.
     """
     first = places[0]
     orientation, spacing = first.orientation, first.spacing
     if orientation is None or spacing is None or not spacing.in_mm:
         return None
     normal = np.cross(orientation.right, orientation.down)
-    slots, notes = _gather(places, normal)
+    gathered = _gather(places, normal)
+    if gathered is None:
+        return None
+    slots, notes = gathered
     if len(slots) < len(places) and len(slots) == 1 and len(slots[0]) > 1:
         return None  # all at one place: a film, not a volume
     depths = [_depth(slot[0], normal) for slot in slots]
@@ -82,7 +87,7 @@ def find_slot(stack: Stack, place: FramePlace) -> int | None:
     depth = _depth(place, normal)
     offs = {index: abs(_depth(slot[0], normal) - depth) for index, slot in enumerate(stack.slots) if slot}
     nearest = min(offs, key=lambda index: offs[index])
-    return nearest if offs[nearest] <= 2 * _SAME_PLACE_MM else None
+    return nearest if offs[nearest] <= 2 * _find_tolerance(place) else None
 
 
 def _depth(place: FramePlace, normal: NDArray[np.float64]) -> float:
@@ -91,13 +96,13 @@ def _depth(place: FramePlace, normal: NDArray[np.float64]) -> float:
 
 def _gather(
     places: Sequence[FramePlace], normal: NDArray[np.float64]
-) -> tuple[list[tuple[FramePlace, ...]], list[str]]:
-    """Frames by place, in order, without copies."""
+) -> tuple[list[tuple[FramePlace, ...]], list[str]] | None:
+    """Frames by place, in order, without copies; None where it cannot be told which belong together."""
     slots: list[list[FramePlace]] = []
-    end = float("-inf")
+    end, apart_mm = float("-inf"), _find_tolerance(places[0])
     for place in sorted(places, key=lambda one: _depth(one, normal)):
         depth = _depth(place, normal)
-        if depth - end > _SAME_PLACE_MM:
+        if depth - end > apart_mm:
             slots.append([])
             end = depth
         slots[-1].append(place)
@@ -106,17 +111,26 @@ def _gather(
     copies = len(places) - sum(map(len, distinct))
     if copies:
         notes.append(f"{copies} of {len(places)} pictures are copies of others and left out")
-    least = min(map(len, distinct))
-    more = sum(len(slot) > least for slot in distinct)
+    counts = [len(slot) for slot in distinct]
+    least = min(counts)
+    if least < median(counts) or any(a.order == b.order for slot in distinct for a, b in pairwise(slot)):
+        return None
+    more = sum(count > least for count in counts)
     if more:
         notes.append(f"{more} of {len(distinct)} places have more pictures than the others; the first ones are kept")
     return [slot[:least] for slot in distinct], notes
 
 
+def _find_tolerance(place: FramePlace) -> float:
+    """How far apart frames of one place may be said to lie, in mm."""
+    spacing = place.spacing
+    return _SAME_PLACE_MM if spacing is None else min(_SAME_PLACE_MM, _SAME_PLACE_PIXELS * min(spacing.x, spacing.y))
+
+
 def _drop_copies(slot: Sequence[FramePlace]) -> tuple[FramePlace, ...]:
-    kept: dict[tuple[float, ...], FramePlace] = {}
+    kept: dict[tuple[object, ...], FramePlace] = {}
     for place in sorted(slot, key=lambda one: (one.order, one.file)):
-        kept.setdefault(place.order, place)
+        kept.setdefault((place.order, place.pixels), place)
     return tuple(kept.values())
 
 

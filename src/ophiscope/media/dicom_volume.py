@@ -1,7 +1,8 @@
 """A stack of DICOM frames as a volume: frames are decoded when a slice asks for them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from itertools import groupby
 from typing import NamedTuple
 
 import numpy as np
@@ -63,9 +64,20 @@ class _StackVoxels:
             )
         return self._read_across(index_axis, index)
 
+    def _read_all(self) -> Iterator[tuple[int, DicomFrame]]:
+        """Every frame with the number of its slot; a file that holds several in turn is opened once."""
+        chosen = [(number, slot[self._which]) for number, slot in enumerate(self._stack.slots) if slot]
+        for file, group in groupby(chosen, key=lambda one: one[1].file):
+            with self._opener(file) as found:
+                for number, place in group:
+                    yield number, self._decode(found, place)
+
     def _read(self, place: FramePlace) -> DicomFrame:
         with self._opener(place.file) as found:
-            frame = read_frame(found, place.frame, self._limits)
+            return self._decode(found, place)
+
+    def _decode(self, found: DicomObject, place: FramePlace) -> DicomFrame:
+        frame = read_frame(found, place.frame, self._limits)
         w, h = place.size_wh
         if frame.stored.shape[:2] != (h, w):
             raise MediaRejected(MediaCode.CORRUPT, "damaged DICOM: a file of the series changed while it was read")
@@ -73,16 +85,12 @@ class _StackVoxels:
 
     def _read_across(self, index_axis: int, index: int) -> Plane:
         """One row or column of every frame."""
-        rows: list[NDArray[np.generic] | None] = []
+        rows: list[NDArray[np.generic] | None] = [None] * len(self._stack.slots)
         facts: list[ArrayFacts] = []
-        for slot in self._stack.slots:
-            if not slot:
-                rows.append(None)
-                continue
-            frame = self._read(slot[self._which])
+        for number, frame in self._read_all():
             if frame.stored.ndim != 2:
                 raise MediaRejected(MediaCode.UNSUPPORTED, "slices across a stack of colour pictures")
-            rows.append(np.take(frame.stored, index, axis=1 - index_axis).copy())
+            rows[number] = np.take(frame.stored, index, axis=1 - index_axis).copy()
             facts.append(frame.facts)
         stored, scale, notes = _join(rows, [one.slope_intercept for one in facts])
         notes = (*facts[0].notes, *notes)

@@ -88,7 +88,7 @@ class _Walk:
         for _ in range(self._limits.elements):
             self._close_levels()
             if self._file.tell() >= self._size:
-                raise MediaRejected(MediaCode.UNSUPPORTED, "this DICOM object holds no pixels")
+                raise MediaRejected(MediaCode.NO_PICTURE, "this DICOM object holds no pixels")
             start = self._file.tell()
             level = self._levels[-1]
             element = read_element(self._file, level.encoding)

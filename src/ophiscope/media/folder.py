@@ -13,7 +13,7 @@ from ophiscope.core.study import Study
 from ophiscope.errors import MediaCode, MediaRejected
 from ophiscope.media.chapters import list_chapters
 from ophiscope.media.dicom_elements import find_number
-from ophiscope.media.dicom_object import DicomObject, open_dicom
+from ophiscope.media.dicom_object import DicomObject, digest_pixels, open_dicom
 from ophiscope.media.dicom_places import FramePlace, list_places
 from ophiscope.media.dicom_series import choose_series, group_series, read_series
 from ophiscope.media.frames_folder import read_frames
@@ -32,8 +32,8 @@ from ophiscope.media.volume import Volume
 __all__ = ["read_folder"]
 
 _DEEPEST = 16
-_NO_PICTURES = (MediaCode.UNKNOWN_FORMAT, MediaCode.UNSUPPORTED, MediaCode.EMPTY, MediaCode.MASKS)
-"""Reasons for which a file in a folder is passed over without a word: a text, a DICOMDIR, a report."""
+_NO_PICTURES = (MediaCode.UNKNOWN_FORMAT, MediaCode.EMPTY, MediaCode.MASKS, MediaCode.NO_PICTURE)
+"""Reasons for which a file in a folder is passed over without a word: a text, masks, a DICOMDIR, a report."""
 
 
 def read_folder(
@@ -136,8 +136,10 @@ def _scan(paths: list[str], limits: Limits) -> _Scanned:
     """The headers of all files that hold pictures."""
     scanned = _Scanned([], [], [], {}, {}, [], [])
     for path in paths:
+        known = False
         try:
             with open_media(path, limits, most_bytes=limits.largest_file_bytes) as media:
+                known = True
                 if media.format is MediaFormat.DICOM:
                     _scan_file(scanned, path, media, limits)
                 elif media.format in VIDEO_FORMATS:
@@ -145,7 +147,8 @@ def _scan(paths: list[str], limits: Limits) -> _Scanned:
                 elif media.format in RasterReader.formats:
                     scanned.pictures.append(path)
         except MediaRejected as refusal:
-            if refusal.code not in _NO_PICTURES:
+            # what is of no format that is read is no picture; a DICOM picture in a coding without a reader is one
+            if refusal.code not in _NO_PICTURES and (known or refusal.code is not MediaCode.UNSUPPORTED):
                 scanned.refused[refusal.code] = scanned.refused.get(refusal.code, 0) + 1
         if len(scanned.places) > limits.frames:
             raise MediaRejected(
@@ -163,7 +166,8 @@ def _scan_file(scanned: _Scanned, path: str, media: OpenedMedia, limits: Limits)
         if slide:
             scanned.slides.setdefault(found.layout.series, []).append(path)
             return
-        scanned.places.extend(list_places(found, len(scanned.paths), limits))
+        places, pixels = list_places(found, len(scanned.paths), limits), digest_pixels(found)
+        scanned.places.extend(place._replace(pixels=pixels) for place in places)
         number = find_number([found.dataset], "SeriesNumber") or 0.0
         scanned.keys.append((number, found.layout.series))
         scanned.paths.append(path)

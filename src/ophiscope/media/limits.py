@@ -31,6 +31,8 @@ class Limits:
     """Of a deflated DICOM data set."""
     inflation: int = 100
     """Times the size of the file that a deflated data set may come to."""
+    packed_inflation: int = 500
+    """Times its compressed size that a volume of more than 64 MiB may come to."""
     elements: int = 200_000
     """DICOM elements walked over before the pixels are found."""
     sequence_depth: int = 32

@@ -28,7 +28,7 @@ class MaskFrame(NamedTuple):
     segment: int
     """Its number."""
     slice_k: int | None
-    """Which slice of the grid; None where the file does not say where its pictures lie."""
+    """Which slice of the grid; None where there is no grid."""
     mask_H_W: NDArray[np.bool_]
 
 
@@ -37,6 +37,7 @@ class MaskSet(NamedTuple):
 
     segments: tuple[Segment, ...]
     grid: VoxelGrid | None
+    """None where the file does not say where its pictures lie, or they lie at uneven distances."""
     frames: tuple[MaskFrame, ...]
     notes: tuple[str, ...] = ()
 
@@ -49,7 +50,7 @@ class MaskSet(NamedTuple):
         if segment not in {one.number for one in self.segments}:
             raise ValueError(f"Segment {segment}: there are {[one.number for one in self.segments]}.")
         if self.grid is None:
-            raise ValueError("The masks do not say where they lie; take them from frames.")
+            raise ValueError("The masks have no grid; take them from frames.")
         plan, index = self.grid.plan(choice.axis), self.grid.find_index(choice)
         w, h, count = self.grid.size_ijk
         shape = {0: (count, h), 1: (count, w), 2: (h, w)}[plan.across]

@@ -102,7 +102,7 @@ def open_volume(volume: Volume, paths: Sequence[str], request: ReadRequest) -> O
             "root": _hash_files(paths) + "#volume" + (f"#{selector}" if selector else ""),
             "value_range": (min(low for low, _ in ranges), max(high for _, high in ranges)),
             "default_window": _choose_window(sampled),
-            "default_curve": None,
+            "default_curve": middle.default_curve if len({one.header.default_curve for one in sampled}) == 1 else None,
             "notes": tuple(dict.fromkeys((*volume.notes, *_find_common_notes(sampled)))),
             "axes": tuple(_build_span(volume, line) for line in lines),
         }

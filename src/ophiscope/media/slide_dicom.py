@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.errors import MediaCode, MediaRejected
-from ophiscope.media.dicom_elements import find_number, find_places, find_word
-from ophiscope.media.dicom_fragments import list_fragments
+from ophiscope.media.dicom_elements import find_number, find_places, find_word, find_words
 from ophiscope.media.dicom_frame import find_spacing
 from ophiscope.media.dicom_layout import parse_pixel_layout
 from ophiscope.media.dicom_meta import corrupt, read_meta
@@ -25,7 +24,9 @@ __all__ = ["DicomLevel", "is_dicom_slide", "open_dicom_levels"]
 
 WHOLE_SLIDE = "1.2.840.10008.5.1.4.1.1.77.1.6"
 _BESIDE = ("LABEL", "OVERVIEW", "THUMBNAIL", "LOCALIZER")
-"""Image types that are no levels; a label can show a name."""
+"""Image types that are no levels."""
+_WITH_LABEL = ("LABEL", "OVERVIEW")
+"""Those that show the label, on which a name can stand: never decoded, also where they are given alone."""
 _ASPECT_TOLERANCE = 0.05
 
 
@@ -52,11 +53,12 @@ class DicomLevel:
         check_levels([self.grid], limits)
         if layout.coded is None and layout.pixel_bytes < self._pixels.frame_bytes * self._pixels.frames:
             raise corrupt(f"the slide's {self._pixels.frames} tiles are not all in the file")
-        self._fragments = None
         if layout.coded is not None:
-            self._fragments = list_fragments(found.media.file, layout.pixel_offset, found.media.size_bytes, limits)
+            found.fragments.find(self._pixels.frames, 0)  # damage is told when the slide is opened
         self._frames = self._map_tiles()
-        self.shows_text = any(kind in _BESIDE for kind in dataset.get("ImageType") or ())
+        kinds = find_words(dataset, "ImageType")
+        self.is_beside, self.shows_label = not kinds.isdisjoint(_BESIDE), not kinds.isdisjoint(_WITH_LABEL)
+        self.shows_text = self.is_beside or find_word(dataset, "BurnedInAnnotation") == "YES"
         spacing = find_spacing(find_places(dataset, 0), [])
         self.spacing_mm = (spacing.x, spacing.y) if spacing is not None and spacing.in_mm else None
 
@@ -95,11 +97,8 @@ class DicomLevel:
         index = row * self.grid.tiles_wh[0] + column if self._frames is None else self._frames.get((column, row))
         if index is None:
             return np.full((self._pixels.rows, self._pixels.columns, 3), 255, np.uint8)
-        found = self._found
         with typed_failures():
-            tile = decode_frame(
-                found.media, found.layout, self._pixels, index=index, limits=self._limits, fragments=self._fragments
-            )
+            tile = decode_frame(self._found, self._pixels, index, self._limits)
         return np.asarray(tile, np.uint8)
 
 
@@ -113,10 +112,13 @@ def open_dicom_levels(files: tuple[OpenedMedia, ...], limits: Limits) -> list[Di
     for media in files:
         with open_dicom(media, limits) as found:
             level = DicomLevel(found, limits)
-            if len(files) == 1 or not level.shows_text:
+            if not level.is_beside or (len(files) == 1 and not level.shows_label):
                 levels.append(level)
     if not levels:
-        raise MediaRejected(MediaCode.UNSUPPORTED, "these files hold only labels and overviews of a slide")
+        raise MediaRejected(
+            MediaCode.UNSUPPORTED,
+            "only a label or an overview of a slide, on which a name can stand; they are not shown",
+        )
     levels.sort(key=lambda level: -level.grid.size_wh[0])
     w, h = levels[0].grid.size_wh
     for level in levels[1:]:

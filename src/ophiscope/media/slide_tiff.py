@@ -130,7 +130,7 @@ class TiffLevel:
         wavelets = self._compression in _WAVELETS
         if wavelets or self._compression == _JPEG:
             found = read_jpeg_2000_size(data) if wavelets else read_jpeg_size(data)
-            if found is None or found != (w, h, self._samples):
+            if found is None or found[:3] != (w, h, self._samples):
                 raise MediaRejected(MediaCode.CORRUPT, "a tile of the slide is no codestream of its size")
             if not data.rstrip(b"\0").endswith(b"\xff\xd9"):  # a decoder would fill the rest with grey
                 raise MediaRejected(MediaCode.CORRUPT, "a tile of the slide is cut off")

@@ -24,8 +24,8 @@ __all__ = ["Packing", "StoredVolume", "VoxelLayout", "build_grid", "check_layout
 
 _PADDING_BYTES = 1 << 16
 """So much may follow the last voxel in a compressed stream."""
-
-
+_SMALL_BYTES = 64 << 20
+"""Below it any compression is admitted: an empty mask has nothing in it."""
 _LEAST_SPACING_MM, _MOST_SPACING_MM = 1e-6, 1e4
 
 
@@ -105,6 +105,12 @@ def check_layout(layout: VoxelLayout, media: OpenedMedia, limits: Limits) -> Non
             )
         held = layout.packed_bytes
     _check_held(layout.skipped + needed, held * MOST_RATIO, "what is compressed expands at most to")
+    if needed > max(_SMALL_BYTES, held * limits.packed_inflation):
+        raise MediaRejected(
+            MediaCode.TOO_MANY_PIXELS,
+            f"it declares {needed} bytes of voxels in {held} compressed ones; at most {limits.packed_inflation} "
+            "(packed_inflation) times as many are admitted",
+        )
 
 
 def _check_held(needed: int, held: int, what: str) -> None:

@@ -214,6 +214,10 @@ class DecodeWorker:
             return MediaRejected(
                 MediaCode.TOO_SLOW, "it takes too long to decode (worker_cpu_s); the decoder was stopped"
             )
+        if not self._ready:
+            return MediaRejected(
+                MediaCode.DECODER_FAILED, "the process that decodes did not start; does it have enough worker_bytes?"
+            )
         return MediaRejected(MediaCode.DECODER_FAILED, "its decoder crashed; the file is damaged, or made to do that")
 
 

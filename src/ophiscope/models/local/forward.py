@@ -33,6 +33,8 @@ class TokenBatch:
     """Patches of the pictures of row 0, then of row 1, ..."""
     grids: tuple[Grid, ...] = ()
     """Their grids, in the same order."""
+    features: ImageFeatures | None = None
+    """In place of both: the visual tokens of all pictures, where they were encoded before (by a tower that rests)."""
 
     def __post_init__(self) -> None:
         if tuple(self.positions_3_B_T.shape) != (3, *self.token_ids_B_T.shape):
@@ -41,6 +43,8 @@ class TokenBatch:
             )
         if (self.patches_N_P is None) != (not self.grids):
             raise ValueError(f"Patches and grids come together; got {len(self.grids)} grids.")
+        if self.features is not None and self.grids:
+            raise ValueError(f"Got {len(self.grids)} pictures both as patches and encoded.")
 
 
 class Visible(NamedTuple):
@@ -75,7 +79,7 @@ def compute_hidden(model: Any, batch: TokenBatch, *, keep_B_T: Tensor | None = N
     Returns:
         ``(B, T, D)``, or ``(places kept, D)`` in row order.
     """
-    features = None
+    features = batch.features
     if batch.patches_N_P is not None:
         features = encode_images(model.model.visual, batch.patches_N_P, batch.grids)
     embedded, image_at = embed_tokens(model, batch.token_ids_B_T, features)

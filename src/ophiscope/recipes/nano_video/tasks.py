@@ -25,8 +25,8 @@ SHORT, LONG = ProcedureRecipe(), ProcedureRecipe(least_s=600.0, most_s=3600.0)
 _LONG_SHARE = 0.3
 _APART = 1_000_000_007
 MIXTURE: Mapping[ProcedureKind, float] = {
-    ProcedureKind.WHEN: 0.36,
-    ProcedureKind.DESCRIBE: 0.14,
+    ProcedureKind.WHEN: 0.42,
+    ProcedureKind.DESCRIBE: 0.08,
     ProcedureKind.WHAT_AT: 0.1,
     ProcedureKind.COLOUR: 0.1,
     ProcedureKind.HOW_OFTEN: 0.08,

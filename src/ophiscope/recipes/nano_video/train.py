@@ -3,7 +3,8 @@
 Run: ``python -m ophiscope.recipes.nano_video.train --out runs/nano_video/tools --frames FRAMES``; FRAMES is stage 1's
 ``state.pt``.
 
-Logs a JSON line every 20 steps, keeps a checkpoint of the last state (resumed when the command is given again), and a
+The tower rests, so pictures are encoded where trajectories are drawn, in the other process; with ``--train-tower`` it
+learns on, with labelled frames beside the trajectories. Logs a JSON line every 20 steps, keeps a checkpoint of the last state (resumed when the command is given again), and a
 checkpoint folder that ``--model hf:FOLDER`` serves.
 """
 
@@ -11,6 +12,7 @@ import argparse
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from ophiscope.models.local.forward import compute_logits
 from ophiscope.models.local.load import write_checkpoint
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.tokens import TextCodec, load_codec
+from ophiscope.models.local.vision import encode_images
 from ophiscope.recipes.nano.numbers import init_number_rows
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.state import read_sight, resume_state, write_state
@@ -44,10 +47,17 @@ _NO_BOXES = (frozenset[int](), frozenset[int]())
 
 
 class VideoBatches(torch.utils.data.IterableDataset[ExampleBatch]):
-    """Trajectories of the mixture, sorted by length in pools; worker ``k`` draws seeds ``k, k + workers, ...``."""
+    """Trajectories of the mixture, sorted by length in pools; worker ``k`` draws seeds ``k, k + workers, ...``.
 
-    def __init__(self, folder: Path, *, batch: int, first_seed: int) -> None:
-        self._folder, self._batch, self._first_seed = folder, batch, first_seed
+    Args:
+        folder: Of the tokenizer.
+        batch: How many to a batch.
+        first_seed: Of the trajectories.
+        tower: Encodes the pictures here; None leaves that to the training process.
+    """
+
+    def __init__(self, folder: Path, *, batch: int, first_seed: int, tower: Any = None) -> None:
+        self._folder, self._batch, self._first_seed, self._tower = folder, batch, first_seed, tower
 
     def __iter__(self) -> Iterator[ExampleBatch]:
         torch.set_num_threads(1)
@@ -65,8 +75,16 @@ class VideoBatches(torch.utils.data.IterableDataset[ExampleBatch]):
                 pool.sort(key=lambda one: len(one.token_ids_T))
                 for index in rng.permutation(_POOL):
                     part = pool[index * self._batch : (index + 1) * self._batch]
-                    yield build_batch(part, LAYOUT, pad_id=codec.end_id)
+                    yield self._encode(build_batch(part, LAYOUT, pad_id=codec.end_id))
                 pool = []
+
+    @torch.no_grad()
+    def _encode(self, batch: ExampleBatch) -> ExampleBatch:
+        patches = batch.tokens.patches_N_P
+        if self._tower is None or patches is None:
+            return batch
+        features = encode_images(self._tower, patches, batch.tokens.grids)
+        return replace(batch, tokens=replace(batch.tokens, patches_N_P=None, grids=(), features=features))
 
 
 def encode_video_task(seed: int, codec: TextCodec) -> Example | None:
@@ -95,6 +113,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=1.5e-3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--train-tower", action="store_true")
     parser.add_argument("--fall", type=float, default=0.4, help="share of the steps over which the learning rate falls")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -108,6 +127,7 @@ def main() -> None:
     sight, head = read_sight(args.frames), FrameHead(VIDEO_SHAPE.hidden)
     model.model.visual.load_state_dict(sight.tower)
     head.load_state_dict(sight.heads)
+    model.model.visual.requires_grad_(args.train_tower)
     _train(args, {"model": model, "heads": head}, codec)
 
 
@@ -115,13 +135,14 @@ def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) 
     model, head = modules["model"], modules["heads"]
     optimizers = build_optimizers(list(modules.items()), lr=args.lr)
     start = resume_state(args.out, modules, optimizers)
-    stream = VideoBatches(args.out, batch=args.batch, first_seed=1_000_000_000 * (args.seed + 1) + start * args.batch)
+    tower = None if args.train_tower else model.model.visual
+    first_seed = 1_000_000_000 * (args.seed + 1) + 2 * start * args.batch
+    stream = VideoBatches(args.out, batch=args.batch, first_seed=first_seed, tower=tower)
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=4)
-    frames = iter(
-        torch.utils.data.DataLoader(
-            LabelledFrames(args.seed + 77 + 1000 * start, 48), batch_size=None, num_workers=1, prefetch_factor=2
-        )
+    labelled = torch.utils.data.DataLoader(
+        LabelledFrames(args.seed + 77 + 1000 * start, 48), batch_size=None, num_workers=1, prefetch_factor=2
     )
+    frames = iter(labelled) if args.train_tower else iter(())
     numbers = (codec.encode("0")[0], GREATEST_NUMBER)
     weights = TokenWeights(decisive=_WEIGHTY, decisive_ids=find_weighty_ids(codec))
     began, seen, dense = time.monotonic(), list[LossParts](), list[float]()
@@ -131,11 +152,12 @@ def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) 
         logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T)
         parts = compute_token_loss(logits, batch.targets_K, batch.coordinate_K, numbers=numbers, weights=weights)
         torch.autograd.backward(parts.total)
-        loss = compute_frame_loss(model.model.visual, head, next(frames))[0]
-        torch.autograd.backward(_FRAME_WEIGHT * loss)
+        if tower is None:
+            loss = compute_frame_loss(model.model.visual, head, next(frames))[0]
+            torch.autograd.backward(_FRAME_WEIGHT * loss)
+            dense.append(float(loss.detach()))
         step_optimizers(optimizers, min(1.0, (step + 1) / 60, 0.02 + 0.98 * (1 - step / args.steps) / args.fall))
         seen.append(LossParts(*(part.detach() for part in parts)))
-        dense.append(float(loss.detach()))
         if (step + 1) % _LOG_EVERY == 0:
             rate = (step + 1 - start) * args.batch / (time.monotonic() - began)
             line = {"step": step + 1, "examples": (step + 1) * args.batch, "per_s": round(rate, 2)}
@@ -143,7 +165,8 @@ def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) 
                 name: round(float(torch.stack(values).mean()), 4)
                 for name, values in zip(LossParts._fields, zip(*seen, strict=True), strict=True)
             }
-            print(json.dumps(line | {"frames": round(sum(dense) / len(dense), 4)}), flush=True)
+            line |= {"frames": round(sum(dense) / len(dense), 4)} if dense else {}
+            print(json.dumps(line), flush=True)
             seen, dense = [], []
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == args.steps:
             write_state(args.out, modules, optimizers, step=step + 1)
