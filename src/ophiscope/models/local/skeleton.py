@@ -138,7 +138,8 @@ class _RMSNormFunction(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        inverse = torch.rsqrt(torch.linalg.vecdot(x, x)[..., None].div_(x.shape[-1]).add_(eps))
+        x = x.to(weight.dtype)  # under autocast a product before it is half, and so would this one be
+        inverse = torch.rsqrt((x * x).sum(-1, keepdim=True).div_(x.shape[-1]).add_(eps))
         ctx.save_for_backward(x, weight, inverse)
         return (x * inverse).mul_(weight)
 

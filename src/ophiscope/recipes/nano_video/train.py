@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--train-tower", action="store_true")
+    parser.add_argument("--bf16", action="store_true", help="twice as fast on a processor that has it (avx512_bf16)")
     parser.add_argument("--fall", type=float, default=0.4, help="share of the steps over which the learning rate falls")
     args = parser.parse_args()
     torch.set_num_threads(1)
@@ -149,7 +150,8 @@ def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) 
     for step, batch in enumerate(loader, start=start):
         if step >= args.steps:
             break
-        logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+            logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T).float()
         parts = compute_token_loss(logits, batch.targets_K, batch.coordinate_K, numbers=numbers, weights=weights)
         torch.autograd.backward(parts.total)
         if tower is None:
