@@ -154,13 +154,24 @@ def test_after_five_failures_in_a_row_the_server_is_left_alone_for_a_while() -> 
         assert ask(remote).score == 0.75
 
 
-def test_a_refusal_shows_that_the_server_is_up() -> None:
-    with ChaosServer([Fault.STATUS_400, Fault.HOSTILE_ERROR] * 4) as chaos:
+@pytest.mark.parametrize("faults", [[Fault.STATUS_400] * 8, [Fault.HOSTILE_ERROR] * 8])
+def test_a_refusal_shows_that_the_server_is_up(faults: list[Fault]) -> None:
+    with ChaosServer(faults) as chaos:
         remote = build_remote(chaos)
         for _ in range(8):
             with pytest.raises(ToolError):
                 ask(remote)
         assert ask(remote).score == 0.75
+
+
+def test_no_proxy_stands_between_this_machine_and_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    with ChaosServer() as proxy, ChaosServer() as chaos:
+        for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.name.removeprefix("remote:"))
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        assert ask(build_remote(chaos)).score == 0.75
+        assert (proxy.hits, chaos.hits) == (0, 1)
 
 
 def test_nothing_is_left_behind_by_many_failures() -> None:

@@ -138,6 +138,17 @@ def ask_box(study: Any, sam2: Sam2, frame: Frame, box: Box) -> tuple[float, floa
     return seen.finding.box_root_xyxy
 
 
+def test_the_mask_of_the_network_is_enlarged_about_pixel_middles() -> None:
+    echo, sam2 = build_echo(16)
+    logits = torch.tensor([[-3.0, 1.0, 1.0, 1.0]]).repeat(4, 1)
+    said = type("Said", (), {"pred_masks": logits[None, None, None], "iou_scores": torch.tensor([[[0.75]]])})()
+    echo.forward = lambda *_, **__: said  # type: ignore[method-assign]
+    found = sam2.predict(build_noise(8, 8), box_xyxy=(1, 1, 7, 7), target=None)
+    # an output pixel's middle 0.5, 1.5, 2.5, 3.5 lies at 0.25, 0.75, 1.25, 1.75 of the four; edges are held
+    expected = 1 / (1 + np.exp(-np.array([-3.0, -2.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0])))
+    np.testing.assert_allclose(found.probability_H_W[3], expected, atol=1e-6)
+
+
 def test_a_second_box_on_a_view_is_not_looked_at_again() -> None:
     study = build_array_study(build_noise(400, 300))
     network, sam2 = build_echo()
@@ -230,3 +241,14 @@ def test_pickled_or_cut_weights_are_refused(tmp_path: Path, folder: Path) -> Non
     (cut / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:-20_000])
     with pytest.raises(WrongInput, match="damaged or do not fit"):
         load_sam2(f"sam2:{cut}")
+
+
+def test_weights_that_lack_a_part_are_refused(tmp_path: Path, folder: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    del weights[next(name for name in weights if "mask_decoder" in name)]
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    (tmp_path / "config.json").write_bytes((folder / "config.json").read_bytes())
+    with pytest.raises(WrongInput, match="missing or of another shape"):
+        load_sam2(f"sam2:{tmp_path}")

@@ -20,6 +20,7 @@ from ophiscope.agent.assemble import (
     build_setup,
     check_egress,
     check_recording,
+    choose_embedded,
 )
 from ophiscope.agent.drivers import Job, run_episode
 from ophiscope.agent.limits import Limits
@@ -222,7 +223,7 @@ def _ask(case: Case, model_spec: str, out: str | os.PathLike[str] | None, settin
     started_s = time.monotonic()
     folder = Path(out) if out is not None else _make_state_folder()
     check_folder(folder)
-    model = build_model(model_spec, coords=settings.coords, offline=settings.offline)
+    model = build_model(choose_embedded(model_spec, case), coords=settings.coords, offline=settings.offline)
     _check_coords(model.card)
     check_recording(case, model)
     options = SetupOptions(tools=settings.tools, limits=settings.limits)

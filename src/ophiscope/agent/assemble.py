@@ -42,12 +42,14 @@ __all__ = [
     "check_egress",
     "check_recording",
     "check_sending",
+    "choose_embedded",
     "find_segmenter_host",
     "parse_card",
     "parse_recorded_replies",
 ]
 
-MODEL_FORMS = "nano, hf:ID_OR_DIR, openai:BASE_URL#NAME, replay:TRACE"
+MODEL_FORMS = "nano, nano-video, hf:ID_OR_DIR, openai:BASE_URL#NAME, replay:TRACE"
+_EMBEDDED = ("nano", "nano-video")
 _SERVER_PROMPT = "qwen"
 _CORE_LIBRARIES = ("numpy", "pillow", "av", "pydicom", "nibabel", "pydantic")
 _LOCAL_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-image")
@@ -58,7 +60,7 @@ def build_model(spec: str, *, coords: str | None = None, offline: bool = False) 
     """The model that ``spec`` names; a local one is loaded once a process.
 
     Args:
-        spec: ``nano``, ``hf:ID_OR_DIR``, ``openai:BASE_URL#NAME`` or ``replay:TRACE``.
+        spec: ``nano``, ``nano-video``, ``hf:ID_OR_DIR``, ``openai:BASE_URL#NAME`` or ``replay:TRACE``.
         coords: Coordinate profile instead of the family's own.
         offline: Whether a model that needs a network is refused.
 
@@ -71,9 +73,15 @@ def build_model(spec: str, *, coords: str | None = None, offline: bool = False) 
         return _build_server(spec, coords, offline)
     if spec.startswith("replay:"):
         return _build_replay(Path(spec.removeprefix("replay:")), coords)
-    if spec == "nano" or (spec.startswith("hf:") and spec != "hf:"):
+    if spec in _EMBEDDED or (spec.startswith("hf:") and spec != "hf:"):
         return _load_local(spec, coords, offline)
     raise WrongInput(f"Unknown model {spec!r}; accepted are {MODEL_FORMS}.")
+
+
+def choose_embedded(spec: str, case: Case) -> str:
+    """The embedded model that suits a case: ``nano`` is of pictures, ``nano-video`` of what holds many of them."""
+    several = any(study.stack is not None for study in case.studies)
+    return "nano-video" if spec == "nano" and several else spec
 
 
 def _build_server(spec: str, coords: str | None, offline: bool) -> ChatModel:

@@ -18,6 +18,7 @@ from ophiscope.models.local.skeleton import SkeletonConfig, SkeletonModel
 from ophiscope.models.local.tokens import load_codec
 
 __all__ = [
+    "EMBEDDED",
     "NANO_DIR",
     "build_model",
     "load_local",
@@ -28,7 +29,9 @@ __all__ = [
 ]
 
 NANO_DIR = Path(__file__).parents[1] / "weights" / "nano"
-"""Where the embedded model lies."""
+"""Where the embedded model of pictures lies."""
+EMBEDDED: Mapping[str, Path] = MappingProxyType({"nano": NANO_DIR, "nano-video": NANO_DIR.with_name("nano_video")})
+"""Where the embedded models lie, by what they are called."""
 _SMALL_BYTES = 1 << 27
 """Up to here a checkpoint is loaded directly; above, by the loader of transformers, which draws no fresh weights."""
 
@@ -77,7 +80,8 @@ def load_local(spec: str, *, coords: str | None = None, offline: bool = False, d
     """Load a model that runs in this process.
 
     Args:
-        spec: ``nano``, or ``hf:`` and a checkpoint directory or hub id (a bare directory or id is taken as well).
+        spec: ``nano``, ``nano-video``, or ``hf:`` and a checkpoint directory or hub id (a bare directory or id is
+            taken as well).
         coords: Coordinate profile instead of the family's own.
         offline: Whether a hub id may only come from the local hub cache.
         device: Where it computes; on a CPU in float32, elsewhere in bfloat16.
@@ -98,8 +102,9 @@ def load_local(spec: str, *, coords: str | None = None, offline: bool = False, d
 
 
 def _load(spec: str, coords: str | None, *, offline: bool, device: str) -> LocalModel:
-    if spec == "nano":
-        return _assemble("nano", NANO_DIR, load_nano_model(NANO_DIR).to(device), coords)
+    if spec in EMBEDDED:
+        directory = EMBEDDED[spec]
+        return _assemble(spec, directory, load_nano_model(directory).to(device), coords)
     name = spec.removeprefix("hf:")
     directory = find_checkpoint(name, offline=offline)
     dtype = "float32" if device == "cpu" else "bfloat16"
@@ -136,17 +141,21 @@ def _assemble(name: str, directory: Path, model: Any, coords: str | None) -> Loc
             f"its config.json {config.image_token_id}."
         )
     unit_px = layout.unit_px**2
+    sizes = {"max_view_px": _MAX_VIEW_TOKENS * unit_px, "min_view_px": _MIN_VIEW_TOKENS * unit_px}
+    if nano:
+        sizes = {"max_view_px": NANO_VIEW_PX, "min_view_px": NANO_VIEW_PX} | dict(
+            getattr(config, "ophiscope_views", {})
+        )
     card = ModelCard(
         name=name,
         family="nano" if nano else config.model_type,
         coords=coords or family.coords,
         patch_px=layout.unit_px,
-        max_view_px=NANO_VIEW_PX if nano else _MAX_VIEW_TOKENS * unit_px,
-        min_view_px=NANO_VIEW_PX if nano else _MIN_VIEW_TOKENS * unit_px,
         prompt="nano" if nano else "qwen",
         token_exact=True,
         weights_sha256=compute_weights_sha256(directory),
         chat_template_sha256=_hash_template(directory),
+        **sizes,
     )
     return LocalModel(LocalParts(card, model, codec, layout, config.text_config.max_position_embeddings))
 

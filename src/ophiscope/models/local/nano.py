@@ -1,6 +1,8 @@
 """The architecture of ``nano``: a Qwen3-VL small enough to be trained and run on one CPU core."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from ophiscope.models.local.packing import PatchLayout
 from ophiscope.models.local.skeleton import SkeletonConfig, SkeletonModel, TextShape, VisionShape
@@ -64,13 +66,20 @@ NANO_LAYOUT = NanoShape().layout
 """Visual tokens of 16x16 px."""
 
 
-def build_nano_config(vocab_size: int, *, image_token_id: int, shape: NanoShape | None = None) -> SkeletonConfig:
+def build_nano_config(
+    vocab_size: int,
+    *,
+    image_token_id: int,
+    shape: NanoShape | None = None,
+    views: Mapping[str, int] = MappingProxyType({}),
+) -> SkeletonConfig:
     """The config of nano: a Qwen3-VL with tied embeddings.
 
     Args:
         vocab_size: Size of its tokenizer, special tokens included.
         image_token_id: Id of ``<|image_pad|>``.
         shape: Other sizes than the published ones, for experiments.
+        views: Other view sizes than those of pictures, as its card names them.
     """
     shape = shape or NanoShape()
     return SkeletonConfig(
@@ -100,6 +109,7 @@ def build_nano_config(vocab_size: int, *, image_token_id: int, shape: NanoShape 
             deepstack_visual_indexes=shape.deepstack,
         ),
         image_token_id=image_token_id,
+        ophiscope_views=views,
     )
 
 

@@ -8,7 +8,7 @@ Source: Qwen3-VL as published in transformers; what is left out is video, other 
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,9 @@ class SkeletonConfig:
     tie_word_embeddings: bool = True
     model_type: str = "qwen3_vl"
     ophiscope_family: str = "nano"
-    """Which prompt and view size it was trained with; other programs pass over it."""
+    """Which prompt it was trained with; other programs pass over it, and over what follows."""
+    ophiscope_views: Mapping[str, int] = field(default_factory=dict)
+    """Sizes of a :class:`~ophiscope.core.chat.ModelCard` other than those of nano."""
 
     @classmethod
     def from_dict(cls, fields: Mapping[str, Any]) -> "SkeletonConfig":
@@ -86,6 +88,7 @@ class SkeletonConfig:
                 TextShape(**{name: text[name] for name in TextShape.__slots__}),
                 VisionShape(**{name: vision[name] for name in VisionShape.__slots__}),
                 fields["image_token_id"],
+                ophiscope_views=dict(fields.get("ophiscope_views", {})),
             )
         except (KeyError, TypeError) as error:
             raise WrongInput(f"The config of the embedded model lacks {error}.") from error
@@ -105,6 +108,7 @@ class SkeletonConfig:
         return {
             "model_type": self.model_type,
             "ophiscope_family": self.ophiscope_family,
+            **({"ophiscope_views": dict(self.ophiscope_views)} if self.ophiscope_views else {}),
             "architectures": ["Qwen3VLForConditionalGeneration"],
             "image_token_id": self.image_token_id,
             "video_token_id": self.text_config.vocab_size,

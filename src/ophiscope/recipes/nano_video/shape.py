@@ -5,7 +5,7 @@ from dataclasses import replace
 from ophiscope.core.chat import ModelCard
 from ophiscope.recipes.nano.shape import NANO_SHAPE
 
-__all__ = ["CARD", "FRAME_WH", "LAYOUT", "MOST_FRAMES", "VIDEO_SHAPE"]
+__all__ = ["CARD", "FRAME_WH", "LAYOUT", "MOST_FRAMES", "VIDEO_SHAPE", "VIEWS"]
 
 VIDEO_SHAPE = replace(NANO_SHAPE, context=4096)
 LAYOUT = VIDEO_SHAPE.layout
@@ -24,3 +24,5 @@ CARD = ModelCard(
     most_frames=MOST_FRAMES,
     frame_px=FRAME_WH[0] * FRAME_WH[1],
 )
+VIEWS = {name: getattr(CARD, name) for name in ("max_view_px", "min_view_px", "most_frames", "frame_px")}
+"""What its checkpoints say of them."""

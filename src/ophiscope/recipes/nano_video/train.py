@@ -31,7 +31,7 @@ from ophiscope.recipes.nano.state import read_sight, resume_state, write_state
 from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
 from ophiscope.recipes.nano_video.frames import LabelledFrames
 from ophiscope.recipes.nano_video.pretrain_frames import FrameHead, compute_frame_loss
-from ophiscope.recipes.nano_video.shape import CARD, LAYOUT, VIDEO_SHAPE
+from ophiscope.recipes.nano_video.shape import CARD, LAYOUT, VIDEO_SHAPE, VIEWS
 from ophiscope.recipes.nano_video.tasks import draw_kind, draw_video_task, write_video_trajectory
 from ophiscope.recipes.nano_video.words import find_weighty_ids, train_video_tokenizer
 from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
@@ -122,7 +122,9 @@ def main() -> None:
     if not (args.out / "tokenizer.json").exists():
         train_video_tokenizer().save(str(args.out / "tokenizer.json"))
     codec = load_codec(args.out)
-    config = build_nano_config(codec.tokenizer.get_vocab_size(), image_token_id=codec.image_id, shape=VIDEO_SHAPE)
+    config = build_nano_config(
+        codec.tokenizer.get_vocab_size(), image_token_id=codec.image_id, shape=VIDEO_SHAPE, views=VIEWS
+    )
     model: Any = build_nano_model(config, seed=args.seed)
     init_number_rows(model, codec.encode("0")[0], seed=args.seed)
     sight, head = read_sight(args.frames), FrameHead(VIDEO_SHAPE.hidden)
