@@ -4,8 +4,8 @@ Run: ``python -m ophiscope.recipes.nano_video.train --out runs/nano_video/tools 
 ``state.pt``.
 
 The tower rests, so pictures are encoded where trajectories are drawn, in the other process; with ``--train-tower`` it
-learns on, with labelled frames beside the trajectories. Logs a JSON line every 20 steps, keeps a checkpoint of the last state (resumed when the command is given again), and a
-checkpoint folder that ``--model hf:FOLDER`` serves.
+learns on, with labelled frames beside the trajectories. Logs a JSON line every 20 steps, keeps a checkpoint of the last
+state (resumed when the command is given again), and a checkpoint folder that ``--model hf:FOLDER`` serves.
 """
 
 import argparse
