@@ -12,6 +12,7 @@ from ophiscope.core.region import clip_box
 from ophiscope.core.trace import CallEvent, Event, ObservationEvent, RefusalEvent, StopReason, ViewEvent
 from ophiscope.errors import ToolCode
 from ophiscope.metrics.answers import Grade
+from ophiscope.metrics.grounding import compute_grounding
 from ophiscope.metrics.tools import (
     CallRecord,
     CallStage,
@@ -67,6 +68,10 @@ class ItemRecord(BaseModel):
     visual_px: int
     """Pixels of all views shown."""
     replies: tuple[str, ...]
+    cited_iou: float | None = None
+    """Of the cited stretch of time or depth with the true one; None where the key names none."""
+    cited_shown: bool | None = None
+    """Whether a cited picture lies inside of the true stretch."""
 
 
 @dataclass(slots=True)
@@ -162,6 +167,9 @@ def build_record(
     )
     sizes = [view.picture.frame.size_wh for view in outcome.views]
     question = next((message.text for message in outcome.messages[1:2]), "")
+    cited = outcome.answer.cited if outcome.answer else ()
+    evidence = [entry for entry in outcome.evidence if entry.id in cited]
+    grounding = None if key.evidence_interval is None else compute_grounding(evidence, key.evidence_interval)
     return ItemRecord(
         name=name,
         group=key.group,
@@ -178,4 +186,6 @@ def build_record(
         least_calls=key.least_calls,
         visual_px=sum(w * h for w, h in sizes),
         replies=tuple(reply.text for reply in outcome.replies),
+        cited_iou=None if grounding is None else grounding.iou,
+        cited_shown=None if grounding is None else grounding.shown,
     )

@@ -19,14 +19,14 @@ from ophiscope.worlds.procedure_draw import ProcedureRecipe, draw_procedure
 from ophiscope.worlds.procedure_oracle import ProcedureOracle
 from ophiscope.worlds.procedure_study import build_lazy_procedure
 
-__all__ = ["LONG", "MIXTURE", "SHORT", "VideoTask", "draw_kind", "draw_video_task", "write_video_trajectory"]
+__all__ = ["LIMITS", "LONG", "MIXTURE", "SHORT", "VideoTask", "draw_kind", "draw_video_task", "write_video_trajectory"]
 
 SHORT, LONG = ProcedureRecipe(), ProcedureRecipe(least_s=600.0, most_s=3600.0)
 _LONG_SHARE = 0.3
 _APART = 1_000_000_007
 MIXTURE: Mapping[ProcedureKind, float] = {
-    ProcedureKind.WHEN: 0.42,
-    ProcedureKind.DESCRIBE: 0.08,
+    ProcedureKind.WHEN: 0.46,
+    ProcedureKind.DESCRIBE: 0.04,
     ProcedureKind.WHAT_AT: 0.1,
     ProcedureKind.COLOUR: 0.1,
     ProcedureKind.HOW_OFTEN: 0.08,
@@ -34,7 +34,7 @@ MIXTURE: Mapping[ProcedureKind, float] = {
     ProcedureKind.WHAT_AFTER: 0.07,
     ProcedureKind.INSTRUMENT: 0.07,
 }
-_LIMITS = Limits(max_turns=8)
+LIMITS = Limits(max_turns=8)
 
 
 class VideoTask(NamedTuple):
@@ -74,5 +74,5 @@ def draw_video_task(seed: int, kind: ProcedureKind, recipe: ProcedureRecipe | No
 def write_video_trajectory(task: VideoTask) -> Outcome:
     """What the oracle does about it, through the very loop."""
     oracle = ProcedureOracle(task.procedure, task.ask, CARD)
-    options = SetupOptions(tools=("crop_video", "get_frame"), limits=_LIMITS)
+    options = SetupOptions(tools=("crop_video", "get_frame"), limits=LIMITS)
     return collect_episode(task.case, oracle, build_setup(task.case, oracle, None, options), session="oracle")
