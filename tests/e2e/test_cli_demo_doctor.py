@@ -35,12 +35,17 @@ def test_the_demo_answers_reports_and_verifies(
         assert "0 different" in shown
         assert "Research use only; not for diagnosis." in shown
         assert "CC BY 4.0" in shown
+        assert shown.count("Verified: intact") == 2
         assert run(["demo", "--model", model, "--segmenter", "classical", "--json"]) == 0
         said = json.loads(capsys.readouterr().out)
     assert (said["folder"], said["verified"], said["replay"]["different"]) == ("demo-2", True, 0)
+    assert (said["video"]["verified"], said["video"]["replay"]["different"]) == (True, 0)
+    assert Path(said["video"]["report"]).is_file()
+    parts = ["image", "image.html", "video", "video.html"]
     for folder in ("demo", "demo-2"):
-        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == ["image", "image.html"]
+        assert sorted(path.name for path in (tmp_path / folder).iterdir()) == parts
         assert verify(tmp_path / folder / "image").complete
+        assert verify(tmp_path / folder / "video").complete
     assert run(["demo", "--model", model, "--out", str(tmp_path / "demo")]) == 2
 
 
@@ -48,8 +53,10 @@ def test_the_demo_picture_travels_with_its_licence() -> None:
     from importlib.resources import files
 
     folder = files("ophiscope.apps") / "demo_media"
-    assert (folder / "kvasir_test_000.jpg").is_file()
-    assert "CC BY 4.0" in (folder / "LICENSE.txt").read_text("utf-8")
+    licences = (folder / "LICENSE.txt").read_text("utf-8")
+    for name, licence in (("kvasir_test_000.jpg", "CC BY 4.0"), ("laparoscopy_10s.mp4", "Licence: MIT")):
+        assert (folder / name).is_file()
+        assert licence in licences[licences.index(name) :]
 
 
 def _say_box(far_edge: float) -> object:

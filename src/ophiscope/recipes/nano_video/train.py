@@ -21,7 +21,7 @@ import torch
 
 from ophiscope.core.trace import StopReason
 from ophiscope.models.local.forward import compute_logits
-from ophiscope.models.local.load import write_checkpoint
+from ophiscope.models.local.load import load_nano_model, write_checkpoint
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.tokens import TextCodec, load_codec
 from ophiscope.models.local.vision import encode_images
@@ -37,7 +37,7 @@ from ophiscope.recipes.nano_video.words import find_weighty_ids, train_video_tok
 from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
 from ophiscope.train.losses import LossParts, TokenWeights, compute_token_loss
 
-__all__ = ["VideoBatches", "main"]
+__all__ = ["VideoBatches", "begin_from", "main"]
 
 _LOG_EVERY, _SAVE_EVERY = 20, 60
 _POOL = 6
@@ -108,6 +108,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--frames", type=Path, required=True, help="state.pt of stage 1")
+    parser.add_argument("--start", type=Path, default=None, help="checkpoint of an image model: its decoder and words")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -127,11 +128,31 @@ def main() -> None:
     )
     model: Any = build_nano_model(config, seed=args.seed)
     init_number_rows(model, codec.encode("0")[0], seed=args.seed)
+    if args.start is not None:
+        begin_from(model, codec, args.start)
     sight, head = read_sight(args.frames), FrameHead(VIDEO_SHAPE.hidden)
     model.model.visual.load_state_dict(sight.tower)
     head.load_state_dict(sight.heads)
     model.model.visual.requires_grad_(args.train_tower)
     _train(args, {"model": model, "heads": head}, codec)
+
+
+def begin_from(model: Any, codec: TextCodec, folder: Path) -> int:
+    """Take over the decoder of a checkpoint, and the embeddings of the words that both tokenizers know.
+
+    Returns:
+        How many words they share.
+    """
+    other, words = load_nano_model(folder), load_codec(folder).tokenizer.get_vocab()
+    text, known = model.model.language_model, other.model.language_model
+    for name, module in text.named_children():
+        if name != "embed_tokens":
+            module.load_state_dict(getattr(known, name).state_dict())
+    shared = [(index, words[word]) for word, index in codec.tokenizer.get_vocab().items() if word in words]
+    with torch.no_grad():
+        for index, before in shared:
+            text.embed_tokens.weight[index] = known.embed_tokens.weight[before]
+    return len(shared)
 
 
 def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) -> None:
