@@ -7,11 +7,12 @@ in it, until the frames lie close enough to say when the instrument touched the 
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from ophiscope.worlds.looking import Step, plain_number, render_number
 from ophiscope.worlds.procedure import Action, Instrument
 from ophiscope.worlds.procedure_asks import ACTION_WORDS, ProcedureAsk, ProcedureKind
 from ophiscope.worlds.procedure_see import SeenFrame
 
-__all__ = ["ProcedureStep", "Watched", "decide_procedure"]
+__all__ = ["Watched", "decide_procedure"]
 
 _FINE_S = 1.2
 """Frames this close tell when something began and ended; a crop shows one a second, where it may show so many."""
@@ -31,14 +32,6 @@ class Watched(NamedTuple):
     calls_left: int
 
 
-class ProcedureStep(NamedTuple):
-    """A thought, and either a call or an answer."""
-
-    think: str
-    call: tuple[str, dict[str, float]] | None = None
-    answer: str | None = None
-
-
 class _Gap(NamedTuple):
     """Two frames next to one another, between which a mark was made."""
 
@@ -47,21 +40,19 @@ class _Gap(NamedTuple):
     after: SeenFrame
 
 
-def decide_procedure(ask: ProcedureAsk, seen: Watched) -> ProcedureStep:
+def decide_procedure(ask: ProcedureAsk, seen: Watched) -> Step:
     """The next step of who knows how such a question is answered."""
     gaps = _find_gaps(seen.frames)
     match ask.kind:
         case ProcedureKind.WHEN:
             mine = [gap for gap in gaps if gap.action is ask.action]
-            return (
-                _time(mine[0], seen) if mine else ProcedureStep("It leaves no mark that I see.", answer="cannot tell")
-            )
+            return _time(mine[0], seen) if mine else Step("It leaves no mark that I see.", answer="cannot tell")
         case ProcedureKind.HOW_OFTEN:
             count = sum(gap.action is ask.action for gap in gaps)
-            return ProcedureStep(f"New marks of it: {count}.", answer=str(count))
+            return Step(f"New marks of it: {count}.", answer=str(count))
         case ProcedureKind.DID:
             done = any(gap.action is ask.action for gap in gaps)
-            return ProcedureStep("A new mark of it." if done else "No new mark of it.", answer="yes" if done else "no")
+            return Step("A new mark of it." if done else "No new mark of it.", answer="yes" if done else "no")
         case ProcedureKind.WHAT_AT:
             return _tell_what(ask, seen, gaps)
         case ProcedureKind.WHAT_AFTER:
@@ -120,32 +111,21 @@ def _find_contact(gap: _Gap, frames: Sequence[SeenFrame]) -> _Contact | None:
     return _Contact(frames[first - 1], frames[first], frames[last], frames[last + 1])
 
 
-def _time(gap: _Gap, seen: Watched) -> ProcedureStep:
+def _time(gap: _Gap, seen: Watched) -> Step:
     """Watch the gap more closely, or say when it was: all times are those of frames that were shown."""
     contact = _find_contact(gap, seen.frames)
     if contact is not None and (contact.loose_s <= _FINE_S or not seen.calls_left):
-        start, end = _render(contact.first.time_s), _render(contact.after.time_s)
+        start, end = render_number(contact.first.time_s), render_number(contact.after.time_s)
         cite = _cite(seen, contact.first.time_s, contact.after.time_s)
-        return ProcedureStep(f"Contact from {start} to {end} s.", answer=f"interval {start}-{end} s{cite}")
-    before, after = _render(gap.before.time_s), _render(gap.after.time_s)
+        return Step(f"Contact from {start} to {end} s.", answer=f"interval {start}-{end} s{cite}")
+    before, after = render_number(gap.before.time_s), render_number(gap.after.time_s)
     if not seen.calls_left:
-        return ProcedureStep("It lies in this gap.", answer=f"interval {before}-{after} s")
-    return ProcedureStep(f"Not there at {before} s, there at {after} s.", _crop(*_choose_window(gap, contact, seen)))
-
-
-def _render(time_s: float) -> str:
-    """As the stamp of a frame is written."""
-    return f"{round(time_s, 2):.10g}"
+        return Step("It lies in this gap.", answer=f"interval {before}-{after} s")
+    return Step(f"Not there at {before} s, there at {after} s.", _crop(*_choose_window(gap, contact, seen)))
 
 
 def _crop(start_s: float, end_s: float) -> tuple[str, dict[str, float]]:
-    return "crop_video", {"start_s": _plain(start_s), "end_s": _plain(end_s)}
-
-
-def _plain(time_s: float) -> float:
-    """The number of a stamp: a whole one is written without a point."""
-    near = round(time_s, 2)
-    return int(near) if near == int(near) else near
+    return "crop_video", {"start_s": plain_number(start_s), "end_s": plain_number(end_s)}
 
 
 def _choose_window(gap: _Gap, contact: _Contact | None, seen: Watched) -> tuple[float, float]:
@@ -167,40 +147,40 @@ def _cite(seen: Watched, start_s: float, end_s: float) -> str:
     return f" [{fitting[-1]}]" if fitting else ""
 
 
-def _tell_what(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:
+def _tell_what(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Step:
     """Compare the frames around a moment, once they lie close enough that only one thing can happen between them."""
     at_s = ask.span_s[0] if ask.span_s else 0.0
     times_s = [frame.time_s for frame in seen.frames]
     start_s = max((time_s for time_s in times_s if time_s <= at_s - _BESIDE_S), default=times_s[0])
     end_s = min((time_s for time_s in times_s if time_s >= at_s + _BESIDE_S), default=times_s[-1])
     if seen.calls_left and end_s - start_s > _AROUND_S + 2 * _BESIDE_S:
-        return ProcedureStep("I watch what is around it.", _crop(start_s, end_s))
+        return Step("I watch what is around it.", _crop(start_s, end_s))
     made = [gap for gap in gaps if start_s < gap.after.time_s <= end_s]
     text = ACTION_WORDS[made[0].action] if made else "nothing"
-    return ProcedureStep("Before and after compared.", answer=text + _cite(seen, at_s, at_s))
+    return Step("Before and after compared.", answer=text + _cite(seen, at_s, at_s))
 
 
-def _tell_next(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:
+def _tell_next(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Step:
     named = next((index for index, gap in enumerate(gaps) if gap.action is ask.action), None)
     if named is None or named + 1 >= len(gaps):
-        return ProcedureStep("I do not see what follows.", answer="cannot tell")
+        return Step("I do not see what follows.", answer="cannot tell")
     mine, later = gaps[named], gaps[named + 1]
     shared = [gap for gap in gaps if gap.after is mine.after or gap.after is later.after]
     together = [gap for gap in shared if sum(other.after is gap.after for other in gaps) > 1]
     if together and seen.calls_left:
         gap = together[0]
-        return ProcedureStep("Two marks are new here; which was first?", _crop(gap.before.time_s, gap.after.time_s))
-    return ProcedureStep("The next new mark.", answer=ACTION_WORDS[later.action])
+        return Step("Two marks are new here; which was first?", _crop(gap.before.time_s, gap.after.time_s))
+    return Step("The next new mark.", answer=ACTION_WORDS[later.action])
 
 
-def _look_close(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:
+def _look_close(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Step:
     if ask.kind is ProcedureKind.INSTRUMENT:
         at_s = ask.span_s[0] if ask.span_s else 0.0
         near = [frame for frame in seen.frames if abs(frame.time_s - at_s) < 0.2]
         if near:
             held = near[0].contact or Instrument.SUCTION
-            return ProcedureStep("Its tip.", answer=held.value + _cite(seen, at_s, at_s))
-        return ProcedureStep("I look at that moment.", ("get_frame", {"time_s": _plain(at_s)}))
+            return Step("Its tip.", answer=held.value + _cite(seen, at_s, at_s))
+        return Step("I look at that moment.", ("get_frame", {"time_s": plain_number(at_s)}))
     new = {gap.after.scene: gap for gap in gaps if gap.action is Action.CLIP}
     told = [
         (frame.time_s, mark.tint)
@@ -210,14 +190,14 @@ def _look_close(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Proce
     ]
     if told:
         at_s, tint = told[0]
-        return ProcedureStep("The band can be seen.", answer=str(tint) + _cite(seen, at_s, at_s))
+        return Step("The band can be seen.", answer=str(tint) + _cite(seen, at_s, at_s))
     if not new:
-        return ProcedureStep("I see no clip that is new.", answer="cannot tell")
+        return Step("I see no clip that is new.", answer="cannot tell")
     gap = next(iter(new.values()))
-    return ProcedureStep("There is a clip.", ("get_frame", {"time_s": _plain(gap.after.time_s)}))
+    return Step("There is a clip.", ("get_frame", {"time_s": plain_number(gap.after.time_s)}))
 
 
-def _tell_all(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> ProcedureStep:
+def _tell_all(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Step:
     start_s, end_s = ask.span_s or (0.0, float("inf"))
     mine = [gap for gap in gaps if gap.after.time_s > start_s and gap.before.time_s < end_s]
     told = []
@@ -227,5 +207,7 @@ def _tell_all(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Procedu
             return step
         low, high = (float(number) for number in str(step.answer).split(" s")[0].removeprefix("interval ").split("-"))
         if start_s <= (low + high) / 2 <= end_s:
-            told.append(f"{_render(low)}-{_render(high)} s: {ACTION_WORDS[gap.action]}{_cite(seen, low, high)}")
-    return ProcedureStep("All of it was watched.", answer="\n".join(told) or "nothing")
+            told.append(
+                f"{render_number(low)}-{render_number(high)} s: {ACTION_WORDS[gap.action]}{_cite(seen, low, high)}"
+            )
+    return Step("All of it was watched.", answer="\n".join(told) or "nothing")

@@ -1,12 +1,10 @@
 """Answers questions about procedures by looking, in a model's words."""
 
-import json
 from collections.abc import Sequence
 
-from ophiscope.core.action import Call
-from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
-from ophiscope.core.message import Message, Role
-from ophiscope.protocol.grammar import render_answer, render_call
+from ophiscope.core.chat import ModelCard
+from ophiscope.core.message import Message
+from ophiscope.worlds.looking import LookingOracle, Step, count_calls, read_facts
 from ophiscope.worlds.procedure import Procedure
 from ophiscope.worlds.procedure_asks import ProcedureAsk
 from ophiscope.worlds.procedure_decide import Watched, decide_procedure
@@ -18,8 +16,8 @@ _BESIDE_S = 0.6
 """The neighbours of a fetched frame lie no farther."""
 
 
-class ProcedureOracle:
-    """A :class:`~ophiscope.core.chat.ChatModel` that answers one case about one procedure.
+class ProcedureOracle(LookingOracle):
+    """Answers one case about one procedure.
 
     Args:
         procedure: Seen only through :func:`~ophiscope.worlds.procedure_see.see_frame` of the frames that were shown.
@@ -29,30 +27,11 @@ class ProcedureOracle:
     """
 
     def __init__(self, procedure: Procedure, ask: ProcedureAsk, card: ModelCard, *, calls: int = 6) -> None:
-        self._procedure, self._ask, self._card, self._calls = procedure, ask, card, calls
+        super().__init__(card, self._step)
+        self._procedure, self._ask, self._calls = procedure, ask, calls
 
-    @property
-    def card(self) -> ModelCard:
-        """See :class:`~ophiscope.core.chat.ChatModel`."""
-        return self._card
-
-    def sample(self, requests: Sequence[Request]) -> list[Reply]:
-        """See :class:`~ophiscope.core.chat.ChatModel`."""
-        return [Reply(self._reply(request.messages), FinishReason.STOP) for request in requests]
-
-    def close(self, session: str) -> None:
-        """Nothing is kept."""
-
-    def _reply(self, messages: Sequence[Message]) -> str:
-        step = decide_procedure(self._ask, self._read(messages))
-        if step.call is not None:
-            name, arguments = step.call
-            return render_call(Call(name, arguments, think=step.think))
-        return render_answer(step.answer or "", think=step.think)
-
-    def _read(self, messages: Sequence[Message]) -> Watched:
+    def _step(self, messages: Sequence[Message]) -> Step:
         frames: dict[float, SeenFrame] = {}
-        evidence: list[tuple[str, float, float]] = []
         for message in messages:
             for view in message.views:
                 place = view.picture.place
@@ -61,18 +40,14 @@ class ProcedureOracle:
                     kept = frames.get(seen.time_s)
                     closer = kept is None or len(seen.marks) > len(kept.marks) or any(mark.tint for mark in seen.marks)
                     frames |= {seen.time_s: seen} if closer else {}
-            if message.role is Role.TOOL:
-                evidence += _read_evidence(message.text)
-        replies = sum(message.role is Role.ASSISTANT for message in messages)
         ordered = tuple(frames[time_s] for time_s in sorted(frames))
-        return Watched(ordered, tuple(evidence), max(0, self._calls - replies))
+        evidence = tuple(_read_stretch(facts) for facts in read_facts(messages))
+        return decide_procedure(self._ask, Watched(ordered, evidence, max(0, self._calls - count_calls(messages))))
 
 
-def _read_evidence(text: str) -> list[tuple[str, float, float]]:
-    """Id and stretch of what a tool showed; nothing of a refusal."""
-    facts = json.loads(text.rstrip().splitlines()[-1])
-    if "evidence" not in facts:
-        return []
-    at_s = float(facts.get("time_s", 0.0))
-    low, high = facts.get("interval_s") or (at_s - _BESIDE_S, at_s + _BESIDE_S)
-    return [(str(facts["evidence"]), float(low), float(high))]
+def _read_stretch(facts: dict[str, object]) -> tuple[str, float, float]:
+    """Id and stretch of what a tool showed."""
+    if isinstance(interval := facts.get("interval_s"), list):
+        return str(facts["evidence"]), float(interval[0]), float(interval[1])
+    at_s = float(str(facts["time_s"]))
+    return str(facts["evidence"]), at_s - _BESIDE_S, at_s + _BESIDE_S

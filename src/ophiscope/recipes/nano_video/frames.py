@@ -4,23 +4,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ophiscope.recipes.nano_video.shape import FRAME_WH
+from ophiscope.worlds.body import Middle, Organ
 from ophiscope.worlds.procedure import Action, Instrument, Procedure, Tint
 from ophiscope.worlds.procedure_draw import ProcedureRecipe, draw_procedure
 from ophiscope.worlds.procedure_render import compute_camera, render_frame
 
-__all__ = ["CLOSE_WH", "LABELS", "LabelledFrame", "LabelledFrames", "draw_frames"]
+__all__ = ["CLOSE_WH", "LABELS", "LabelledFrame", "draw_frames"]
 
 CLOSE_WH = (160, 112)
 """A frame at full size: near to what ``get_frame`` shows."""
 _TOKEN_PX = 16
 _CLOSE_SHARE = 0.15
 _PER_PROCEDURE = 12
-LABELS = (*(action.value for action in Action), *(tool.value for tool in Instrument), *(tint.value for tint in Tint))
-"""What may be said of a token: marks, contacts, colours of clips."""
+LABELS = (
+    *(action.value for action in Action),
+    *(tool.value for tool in Instrument),
+    *(tint.value for tint in Tint),
+    *(organ.value for organ in Organ),
+    "lesion",
+    *(f"lesion with {middle.value}" for middle in Middle),
+)
+"""What may be said of a token: marks, contacts, colours of clips; organs and lesions of a body."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,22 +75,6 @@ def _label(procedure: Procedure, time_s: float, size_wh: tuple[int, int]) -> Lab
         if event.start_s + 0.5 <= time_s < event.end_s - 0.5:
             mark(event.instrument.value, event.place_xy)
     if size_wh == FRAME_WH:
-        present[:, :, -len(Tint) :] = np.nan
+        present[:, :, [LABELS.index(tint.value) for tint in Tint]] = np.nan
     pixels = render_frame(procedure, time_s, (0.0, 0.0, float(root_w), float(root_h)), size_wh)
     return LabelledFrame(pixels, present.reshape(-1, len(LABELS)))
-
-
-class LabelledFrames(torch.utils.data.IterableDataset[list[LabelledFrame]]):
-    """Batches of frames of one size, drawn in a worker process."""
-
-    def __init__(self, seed: int, batch: int) -> None:
-        self._seed, self._batch = seed, batch
-
-    def __iter__(self) -> Iterator[list[LabelledFrame]]:
-        torch.set_num_threads(1)
-        waiting: dict[tuple[int, ...], list[LabelledFrame]] = {}
-        for frame in draw_frames(self._seed):
-            group = waiting.setdefault(frame.pixels_H_W_3.shape, [])
-            group.append(frame)
-            if len(group) == self._batch:
-                yield waiting.pop(frame.pixels_H_W_3.shape)

@@ -22,8 +22,9 @@ from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.packing import pack_views
 from ophiscope.models.local.vision import encode_images
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
-from ophiscope.recipes.nano.state import resume_state, write_state
-from ophiscope.recipes.nano_video.frames import LABELS, LabelledFrame, LabelledFrames
+from ophiscope.recipes.nano.state import read_sight, resume_state, write_state
+from ophiscope.recipes.nano_video.frames import LABELS, LabelledFrame
+from ophiscope.recipes.nano_video.labelled import LabelledFrames
 from ophiscope.recipes.nano_video.shape import LAYOUT, VIDEO_SHAPE
 
 __all__ = ["FrameHead", "compute_frame_loss", "main"]
@@ -57,7 +58,7 @@ def main() -> None:
     """Train the tower; resumes from the folder."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--start", type=Path, default=None, help="checkpoint folder of an image model to begin from")
+    parser.add_argument("--start", type=Path, default=None, help="state.pt of a vision stage, or a checkpoint folder")
     parser.add_argument("--steps", type=int, default=6000)
     parser.add_argument("--batch", type=int, default=96)
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -69,7 +70,10 @@ def main() -> None:
     model: Any = build_nano_model(build_nano_config(512, image_token_id=3, shape=VIDEO_SHAPE), seed=args.seed)
     visual, head = model.model.visual, FrameHead(VIDEO_SHAPE.hidden)
     if args.start is not None:
-        visual.load_state_dict(load_nano_model(args.start).model.visual.state_dict())
+        known = args.start.is_dir()
+        visual.load_state_dict(
+            load_nano_model(args.start).model.visual.state_dict() if known else read_sight(args.start).tower
+        )
     modules = {"visual": visual, "heads": head}
     optimizers = build_optimizers(list(modules.items()), lr=args.lr)
     start = resume_state(args.out, modules, optimizers)

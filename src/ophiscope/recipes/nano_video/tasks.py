@@ -19,13 +19,13 @@ from ophiscope.worlds.procedure_draw import ProcedureRecipe, draw_procedure
 from ophiscope.worlds.procedure_oracle import ProcedureOracle
 from ophiscope.worlds.procedure_study import build_lazy_procedure
 
-__all__ = ["LIMITS", "LONG", "MIXTURE", "SHORT", "VideoTask", "draw_kind", "draw_video_task", "write_video_trajectory"]
+__all__ = ["LIMITS", "LONG", "MIXTURE", "SHORT", "VideoTask", "draw_video_task", "write_video_trajectory"]
 
 SHORT, LONG = ProcedureRecipe(), ProcedureRecipe(least_s=600.0, most_s=3600.0)
 _LONG_SHARE = 0.3
 _APART = 1_000_000_007
 MIXTURE: Mapping[ProcedureKind, float] = {
-    ProcedureKind.WHEN: 0.46,
+    ProcedureKind.WHEN: 0.5,
     ProcedureKind.DESCRIBE: 0.04,
     ProcedureKind.WHAT_AT: 0.1,
     ProcedureKind.COLOUR: 0.1,
@@ -44,12 +44,6 @@ class VideoTask(NamedTuple):
     case: Case
     ask: ProcedureAsk
     key: AnswerKey
-
-
-def draw_kind(seed: int, mixture: Mapping[ProcedureKind, float] = MIXTURE) -> ProcedureKind:
-    """The kind of one seed."""
-    shares = np.asarray(list(mixture.values()))
-    return list(mixture)[int(np.random.default_rng([seed, 23]).choice(len(shares), p=shares / shares.sum()))]
 
 
 def draw_video_task(seed: int, kind: ProcedureKind, recipe: ProcedureRecipe | None = None) -> VideoTask:

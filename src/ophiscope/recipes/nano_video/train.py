@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -25,14 +25,16 @@ from ophiscope.models.local.load import load_nano_model, write_checkpoint
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.tokens import TextCodec, load_codec
 from ophiscope.models.local.vision import encode_images
+from ophiscope.protocol.templates import VISION_END
 from ophiscope.recipes.nano.numbers import init_number_rows
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.state import read_sight, resume_state, write_state
 from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
-from ophiscope.recipes.nano_video.frames import LabelledFrames
+from ophiscope.recipes.nano_video.labelled import LabelledFrames
 from ophiscope.recipes.nano_video.pretrain_frames import FrameHead, compute_frame_loss
+from ophiscope.recipes.nano_video.seen import FrameFacts, SeenHead, compute_seen_loss, kept_state
 from ophiscope.recipes.nano_video.shape import CARD, LAYOUT, VIDEO_SHAPE, VIEWS
-from ophiscope.recipes.nano_video.tasks import draw_kind, draw_video_task, write_video_trajectory
+from ophiscope.recipes.nano_video.trajectories import draw_trajectory
 from ophiscope.recipes.nano_video.words import find_weighty_ids, train_video_tokenizer
 from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
 from ophiscope.train.losses import LossParts, TokenWeights, compute_token_loss
@@ -46,7 +48,14 @@ _FRAME_WEIGHT = 0.3
 _NO_BOXES = (frozenset[int](), frozenset[int]())
 
 
-class VideoBatches(torch.utils.data.IterableDataset[ExampleBatch]):
+class VideoBatch(NamedTuple):
+    """Trajectories, and what holds of their frames."""
+
+    examples: ExampleBatch
+    facts: FrameFacts
+
+
+class VideoBatches(torch.utils.data.IterableDataset[VideoBatch]):
     """Trajectories of the mixture, sorted by length in pools; worker ``k`` draws seeds ``k, k + workers, ...``.
 
     Args:
@@ -59,23 +68,25 @@ class VideoBatches(torch.utils.data.IterableDataset[ExampleBatch]):
     def __init__(self, folder: Path, *, batch: int, first_seed: int, tower: Any = None) -> None:
         self._folder, self._batch, self._first_seed, self._tower = folder, batch, first_seed, tower
 
-    def __iter__(self) -> Iterator[ExampleBatch]:
+    def __iter__(self) -> Iterator[VideoBatch]:
         torch.set_num_threads(1)
         worker = torch.utils.data.get_worker_info()
         step, offset = (worker.num_workers, worker.id) if worker else (1, 0)
         codec = load_codec(self._folder)
         rng = np.random.default_rng([self._first_seed, offset])
-        pool: list[Example] = []
+        pool: list[VideoExample] = []
         seed = self._first_seed + offset
         while True:
-            example = encode_video_task(seed, codec)
+            example = encode_trajectory(seed, codec)
             pool += [example] if example is not None else []
             seed += step
             if len(pool) == _POOL * self._batch:
-                pool.sort(key=lambda one: len(one.token_ids_T))
+                pool.sort(key=lambda one: len(one.example.token_ids_T))
                 for index in rng.permutation(_POOL):
                     part = pool[index * self._batch : (index + 1) * self._batch]
-                    yield self._encode(build_batch(part, LAYOUT, pad_id=codec.end_id))
+                    batch = self._encode(build_batch([one.example for one in part], LAYOUT, pad_id=codec.end_id))
+                    facts = (torch.cat(column) for column in zip(*(one.facts for one in part), strict=True))
+                    yield VideoBatch(batch, FrameFacts(*facts))
                 pool = []
 
     @torch.no_grad()
@@ -87,9 +98,16 @@ class VideoBatches(torch.utils.data.IterableDataset[ExampleBatch]):
         return replace(batch, tokens=replace(batch.tokens, patches_N_P=None, grids=(), features=features))
 
 
-def encode_video_task(seed: int, codec: TextCodec) -> Example | None:
-    """The trajectory of a seed as tokens; None where it came to no answer or is too long."""
-    outcome = write_video_trajectory(draw_video_task(seed, draw_kind(seed)))
+class VideoExample(NamedTuple):
+    """A trajectory as tokens."""
+
+    example: Example
+    facts: FrameFacts
+
+
+def encode_trajectory(seed: int, codec: TextCodec) -> VideoExample | None:
+    """The trajectory of a seed; None where it came to no answer or is too long."""
+    outcome, facts = draw_trajectory(seed)
     if outcome.stop is not StopReason.ANSWERED:
         return None
     example = encode_messages(
@@ -100,7 +118,7 @@ def encode_video_task(seed: int, codec: TextCodec) -> Example | None:
         layout=LAYOUT,
         box_ids=_NO_BOXES,
     )
-    return example if len(example.token_ids_T) <= VIDEO_SHAPE.context else None
+    return VideoExample(example, facts) if len(example.token_ids_T) <= VIDEO_SHAPE.context else None
 
 
 def main() -> None:
@@ -134,7 +152,7 @@ def main() -> None:
     model.model.visual.load_state_dict(sight.tower)
     head.load_state_dict(sight.heads)
     model.model.visual.requires_grad_(args.train_tower)
-    _train(args, {"model": model, "heads": head}, codec)
+    _train(args, {"model": model, "heads": head, "seen": SeenHead(VIDEO_SHAPE.hidden)}, codec)
 
 
 def begin_from(model: Any, codec: TextCodec, folder: Path) -> int:
@@ -169,14 +187,19 @@ def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) 
     frames = iter(labelled) if args.train_tower else iter(())
     numbers = (codec.encode("0")[0], GREATEST_NUMBER)
     weights = TokenWeights(decisive=_WEIGHTY, decisive_ids=find_weighty_ids(codec))
-    began, seen, dense = time.monotonic(), list[LossParts](), list[float]()
-    for step, batch in enumerate(loader, start=start):
+    began, seen, dense, seen_losses = time.monotonic(), list[LossParts](), list[float](), list[float]()
+    text, frame_end = model.model.language_model, codec.special_ids[VISION_END]
+    rows = slice(numbers[0], numbers[0] + GREATEST_NUMBER + 1)
+    for step, (batch, facts) in enumerate(loader, start=start):
         if step >= args.steps:
             break
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16):
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16), kept_state(text) as kept:
             logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T).float()
         parts = compute_token_loss(logits, batch.targets_K, batch.coordinate_K, numbers=numbers, weights=weights)
-        torch.autograd.backward(parts.total)
+        state = kept[0][batch.tokens.token_ids_B_T == frame_end]
+        told = compute_seen_loss(state, modules["seen"], facts, text.embed_tokens.weight[rows])
+        torch.autograd.backward(parts.total + told)
+        seen_losses.append(float(told.detach()))
         if tower is None:
             loss = compute_frame_loss(model.model.visual, head, next(frames))[0]
             torch.autograd.backward(_FRAME_WEIGHT * loss)
@@ -190,9 +213,10 @@ def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) 
                 name: round(float(torch.stack(values).mean()), 4)
                 for name, values in zip(LossParts._fields, zip(*seen, strict=True), strict=True)
             }
+            line |= {"seen": round(sum(seen_losses) / len(seen_losses), 4)}
             line |= {"frames": round(sum(dense) / len(dense), 4)} if dense else {}
             print(json.dumps(line), flush=True)
-            seen, dense = [], []
+            seen, dense, seen_losses = [], [], []
         if (step + 1) % _SAVE_EVERY == 0 or step + 1 == args.steps:
             write_state(args.out, modules, optimizers, step=step + 1)
             write_checkpoint(args.out, model, codec.tokenizer, half=True)
