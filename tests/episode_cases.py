@@ -11,7 +11,7 @@ import numpy as np
 from ophiscope.agent.assemble import SetupOptions, build_manifest, build_setup
 from ophiscope.agent.drivers import Job, run_episode
 from ophiscope.agent.limits import Limits
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.action import Call
 from ophiscope.core.case import Case

@@ -27,7 +27,7 @@ from pydicom.config import disable_value_validation
 from episode_cases import BrightSegmenter, build_memory_sink, build_test_setup, build_ticking_clock
 from media_files import encode_dicom
 from ophiscope.agent.drivers import Job, run_episodes
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import Request

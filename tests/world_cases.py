@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.agent.limits import Limits
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.prompt import read_prompt
 from ophiscope.agent.setup import Setup
 from ophiscope.core.chat import ModelCard

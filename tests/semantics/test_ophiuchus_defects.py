@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from ophiscope.agent.assemble import SetupOptions, build_manifest, build_setup
 from ophiscope.agent.drivers import Job, run_episode
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.core.action import Answer, Call
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case

@@ -10,7 +10,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from ophiscope.agent.loop import Outcome  # noqa: E402
+from ophiscope.agent.outcome import Outcome  # noqa: E402
 from ophiscope.core.action import Call  # noqa: E402
 from ophiscope.core.message import Role  # noqa: E402
 from ophiscope.core.trace import StopReason  # noqa: E402

@@ -19,7 +19,7 @@ from ophiscope.models.local.tokens import load_codec
 from ophiscope.recipes.nano_video.baselines import compute_iou, find_prior_window, read_gap
 from ophiscope.recipes.nano_video.evaluate import summarise_ious, summarise_records
 from ophiscope.recipes.nano_video.items import (
-    SETS,
+    VIDEO_SETS,
     Shown,
     guide_by_oracle,
     list_tasks,
@@ -67,7 +67,7 @@ def test_windows_of_the_oracle_are_near_and_what_is_shown_instead_leads_nowhere(
 
 
 def test_seeds_of_sets_are_apart_and_held_out_is_what_it_says() -> None:
-    seeds = {name: {draw().procedure.seed for draw in list_tasks(name, N)} for name in SETS}
+    seeds = {name: {draw().procedure.seed for draw in list_tasks(name, N)} for name in VIDEO_SETS}
     assert len(set().union(*seeds.values())) == sum(map(len, seeds.values()))
     for draw in list_tasks("when, held-out action", N):
         assert draw().ask.action is Action.SUTURE

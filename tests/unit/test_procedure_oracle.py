@@ -7,7 +7,7 @@ import pytest
 
 from ophiscope.agent.assemble import SetupOptions, build_manifest, build_setup
 from ophiscope.agent.drivers import Job, run_episode
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.core.chat import ModelCard
 from ophiscope.ledger.sink import MemorySink
 from ophiscope.metrics.answers import Grade, grade

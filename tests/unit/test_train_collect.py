@@ -5,7 +5,7 @@ import pytest
 
 from episode_cases import BrightSegmenter, build_colour_study, build_memory_sink, build_test_setup, write_call
 from ophiscope.agent.drivers import Job, run_episode
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.core.case import Case
 from ophiscope.core.chat import Request
 from ophiscope.core.trace import StopReason

@@ -24,8 +24,8 @@ from ophiscope.agent.assemble import (
 )
 from ophiscope.agent.drivers import Job, run_episode
 from ophiscope.agent.limits import Limits
-from ophiscope.agent.loop import Outcome
 from ophiscope.agent.offline import offline as offline_block
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.source_paths import find_state_folder, remember_path
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ModelCard

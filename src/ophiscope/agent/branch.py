@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from ophiscope.agent.drivers import Job, run_episodes
 from ophiscope.agent.effects import Invoke
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.chat import ChatModel, ModelCard, Reply, Request
 from ophiscope.core.message import Role

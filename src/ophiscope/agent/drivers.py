@@ -25,7 +25,8 @@ from ophiscope.agent.effects import (
     Sample,
     Survey,
 )
-from ophiscope.agent.loop import Episode, Outcome
+from ophiscope.agent.loop import Episode
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.overview import draw_overview
 from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case

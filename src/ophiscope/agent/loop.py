@@ -7,8 +7,7 @@ event before the next thing begins.
 What ends an episode is a :class:`~ophiscope.core.trace.StopReason`; nothing here raises for what a model wrote.
 """
 
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from types import MappingProxyType, NoneType
 from typing import TypeVar
 
@@ -27,6 +26,7 @@ from ophiscope.agent.effects import (
     Sample,
     Survey,
 )
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.agent.values import (
     build_evidence,
@@ -44,7 +44,6 @@ from ophiscope.core.chat import FinishReason, Reply, Request
 from ophiscope.core.evidence import Evidence, MaskRef
 from ophiscope.core.message import ImagePart, Message, Part, Role, TextPart
 from ophiscope.core.region import Mask
-from ophiscope.core.result import Result
 from ophiscope.core.study import Study
 from ophiscope.core.trace import (
     AnswerEvent,
@@ -68,7 +67,7 @@ from ophiscope.tools.dispatch import compute_call_key
 from ophiscope.tools.segmenting import SEGMENTING
 from ophiscope.tools.tool import Look, Observation
 
-__all__ = ["Episode", "Outcome"]
+__all__ = ["Episode"]
 
 _T = TypeVar("_T")
 _U = TypeVar("_U")
@@ -76,30 +75,6 @@ _Steps = Generator[Effect, Response, _T]
 _HINT = "One turn is left: answer now."
 _SEED_STRIDE = 0x9E3779B1
 """Odd, so that the turns of one episode never share a sampling seed."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Outcome:
-    """What an episode came to; ``messages`` and ``replies`` are what a trainer reads."""
-
-    stop: StopReason
-    answer: AnswerEvent | None
-    evidence: tuple[Evidence, ...]
-    masks: Mapping[str, Mask]
-    views: tuple[View, ...]
-    messages: tuple[Message, ...]
-    replies: tuple[Reply, ...]
-    turns: int
-    attempted_calls: int
-    valid_calls: int
-    failure: Halt | None = None
-    notes: tuple[str, ...] = ()
-    """What was done to the answer on the way, and what to mind about it."""
-
-    @property
-    def result(self) -> Result | None:
-        """The typed answer, or None."""
-        return self.answer.result if self.answer else None
 
 
 class _Ended(Exception):

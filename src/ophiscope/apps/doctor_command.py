@@ -68,6 +68,7 @@ def _check_all() -> Iterator[_Check]:
     yield from _check_segmenters()
     if find_spec("torch") is not None:
         yield _check_built("model nano", lambda: build_model("nano"))
+        yield _check_built("model nano-video", lambda: build_model("nano-video"))
         yield _check_built("segmenter nano-seg", lambda: build_segmenter("nano-seg"))
     yield _check_state_folder()
     for peer in (MODEL_SERVER, SEGMENTER_SERVER):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ophiscope.agent.drivers import Job, Serve, run_episodes
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case

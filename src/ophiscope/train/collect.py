@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ophiscope.agent.drivers import NOT_KEPT, Job, run_episode
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel

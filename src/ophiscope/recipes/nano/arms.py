@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.checkpoint import compute_weights_sha256
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request

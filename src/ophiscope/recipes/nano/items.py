@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.core.action import Call
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case

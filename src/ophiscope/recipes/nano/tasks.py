@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ophiscope.agent.limits import Limits
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.prompt import read_prompt
 from ophiscope.agent.setup import Setup
 from ophiscope.core.answer_key import AnswerKey

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ophiscope.agent.assemble import SetupOptions, build_setup
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.recipes.nano_video.shape import CARD

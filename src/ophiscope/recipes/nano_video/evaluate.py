@@ -1,4 +1,4 @@
-"""Measure nano on video on fresh procedures, beside what it has to be better than.
+"""Measure nano on video on fresh procedures and bodies, beside what it has to be better than.
 
 Run: ``python -m ophiscope.recipes.nano_video.evaluate --out runs/nano_video/eval.json --frames FRAMES``; FRAMES is
 stage 1's ``state.pt``, whose heads the classifiers of the baselines need.
@@ -31,7 +31,15 @@ from ophiscope.recipes.nano_video.baselines import (
     read_gap,
     search_by_classifier,
 )
-from ophiscope.recipes.nano_video.items import SETS, Shown, guide_by_oracle, list_tasks, list_video_sources, set_up
+from ophiscope.recipes.nano_video.items import (
+    SETS,
+    VIDEO_SETS,
+    Shown,
+    guide_by_oracle,
+    list_tasks,
+    list_video_sources,
+    set_up,
+)
 from ophiscope.recipes.nano_video.shape import FRAME_WH, MOST_FRAMES
 from ophiscope.recipes.nano_video.tasks import VideoTask, draw_video_task
 from ophiscope.worlds.procedure_asks import ProcedureKind
@@ -42,7 +50,9 @@ _PRIOR_SEED, _PRIOR_TASKS = 400_000_000, 400
 _BOOTSTRAP_SEED = 0
 _LEVELS = (0.3, 0.5, 0.7)
 _TIMED = ("when", "when, to an hour")
-"""Sets that are also run with other pictures, other guides and by the baselines."""
+"""Sets that the baselines can answer."""
+_CHANGED = (*_TIMED, "volumes")
+"""Sets that are also run with other pictures, other guides and without tools."""
 
 
 def summarise_ious(ious: Sequence[float]) -> dict[str, Any]:
@@ -92,12 +102,13 @@ class _Bench:
         """All rows."""
         for name in SETS:
             self._answer(name, "tools", self._model, list_video_sources(name, self._args.n))
-        for name in _TIMED:
+        for name in _CHANGED:
             for shown in (Shown.BLANK, Shown.FOREIGN):
                 self._answer(name, shown.value, self._model, list_video_sources(name, self._args.n, shown=shown))
             guided = guide_by_oracle(self._model, name, self._args.n)
             self._answer(name, "oracle windows", guided, list_video_sources(name, self._args.n))
             self._answer(name, "no tools", self._model, list_video_sources(name, self._args.n), tools=())
+        for name in _TIMED:
             self._compare(name)
 
     def _answer(
@@ -119,7 +130,7 @@ class _Bench:
         """The baselines, on the very tasks."""
         tasks = [draw() for draw in list_tasks(name, self._args.n)]
         prior = find_prior_window(
-            [draw_video_task(_PRIOR_SEED + i, ProcedureKind.WHEN, SETS[name].recipe) for i in range(_PRIOR_TASKS)]
+            [draw_video_task(_PRIOR_SEED + i, ProcedureKind.WHEN, VIDEO_SETS[name].recipe) for i in range(_PRIOR_TASKS)]
         )
         wide = round(self.report["rows"][f"{name} | tools"]["frames"])
         rows: dict[str, Callable[[VideoTask], Window | None]] = {

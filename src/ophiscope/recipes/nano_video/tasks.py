@@ -8,7 +8,7 @@ import numpy as np
 
 from ophiscope.agent.assemble import SetupOptions, build_setup
 from ophiscope.agent.limits import Limits
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.recipes.nano_video.shape import CARD
@@ -19,7 +19,16 @@ from ophiscope.worlds.procedure_draw import ProcedureRecipe, draw_procedure
 from ophiscope.worlds.procedure_oracle import ProcedureOracle
 from ophiscope.worlds.procedure_study import build_lazy_procedure
 
-__all__ = ["LIMITS", "LONG", "MIXTURE", "SHORT", "VideoTask", "draw_video_task", "write_video_trajectory"]
+__all__ = [
+    "LIMITS",
+    "LONG",
+    "MIXTURE",
+    "SHORT",
+    "VIDEO_TOOLS",
+    "VideoTask",
+    "draw_video_task",
+    "write_video_trajectory",
+]
 
 SHORT, LONG = ProcedureRecipe(), ProcedureRecipe(least_s=600.0, most_s=3600.0)
 _LONG_SHARE = 0.3
@@ -35,6 +44,7 @@ MIXTURE: Mapping[ProcedureKind, float] = {
     ProcedureKind.INSTRUMENT: 0.07,
 }
 LIMITS = Limits(max_turns=8)
+VIDEO_TOOLS = ("crop_video", "get_frame")
 
 
 class VideoTask(NamedTuple):
@@ -68,5 +78,5 @@ def draw_video_task(seed: int, kind: ProcedureKind, recipe: ProcedureRecipe | No
 def write_video_trajectory(task: VideoTask) -> Outcome:
     """What the oracle does about it, through the very loop."""
     oracle = ProcedureOracle(task.procedure, task.ask, CARD)
-    options = SetupOptions(tools=("crop_video", "get_frame"), limits=LIMITS)
+    options = SetupOptions(tools=VIDEO_TOOLS, limits=LIMITS)
     return collect_episode(task.case, oracle, build_setup(task.case, oracle, None, options), session="oracle")

@@ -5,7 +5,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from ophiscope.agent.loop import Outcome
+from ophiscope.agent.outcome import Outcome
 from ophiscope.recipes.nano_video.body_tasks import BODY_MIXTURE, draw_body_task, write_body_trajectory
 from ophiscope.recipes.nano_video.seen import FrameFacts, label_frames, label_slices
 from ophiscope.recipes.nano_video.tasks import MIXTURE, draw_video_task, write_video_trajectory
