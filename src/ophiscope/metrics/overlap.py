@@ -13,6 +13,7 @@ every number is 0, and the item counts. The truth holds nothing: overlap has no 
 the item belongs to the no-target accuracy (is the prediction empty too?) instead of a mean.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -34,6 +35,7 @@ __all__ = [
     "compute_mask_summary",
     "compute_overlap",
     "compute_recall_at",
+    "compute_union_iou",
     "compute_union_overlap",
 ]
 
@@ -189,6 +191,24 @@ def compute_interval_overlap(predicted: tuple[float, float] | None, truths: Sequ
         return Overlap(*_NOTHING)
     overlaps = (_overlap_on_axis(predicted, true) for true in truths)
     return max(overlaps, key=lambda overlap: overlap.iou or 0.0)
+
+
+def compute_union_iou(watched: Sequence[tuple[float, float]], true: tuple[float, float]) -> float:
+    """IoU of several stretches, taken as one set of moments, with the true stretch.
+
+    Raises:
+        ValueError: If the true stretch is empty or reversed.
+    """
+    if not true[0] < true[1]:
+        raise ValueError(f"True interval {true} must have start < end.")
+    length, shared, reached = 0.0, 0.0, -math.inf
+    for start, end in sorted(stretch for stretch in watched if stretch[0] < stretch[1]):
+        low = max(start, reached)
+        if low < end:
+            length += end - low
+            shared += max(0.0, min(end, true[1]) - max(low, true[0]))
+            reached = end
+    return min(1.0, shared / (length + true[1] - true[0] - shared))
 
 
 def compute_recall_at(ious: Sequence[float], least: float) -> float:
