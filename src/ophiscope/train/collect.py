@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from ophiscope.agent.drivers import NOT_KEPT, Job, run_episode
+from ophiscope.agent.drivers import NOT_KEPT, Job, run_episode, run_episodes
 from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.core.trace import Event, StopReason
 
-__all__ = ["collect_episode"]
+__all__ = ["collect_episode", "collect_group"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,3 +37,18 @@ class _NoSink:
 def collect_episode(case: Case, model: ChatModel, setup: Setup, *, session: str, seed: int = 0) -> Outcome:
     """One episode without a trace; what it saw and wrote is in the outcome."""
     return run_episode(Job(case, _NoSink(), session, seed=seed, keeps_media=False), setup, model)
+
+
+def collect_group(case: Case, model: ChatModel, setup: Setup, *, size: int, session: str, seed: int) -> list[Outcome]:
+    """Several episodes of one case in lock-step, each with a seed of its own.
+
+    Args:
+        case: What is asked.
+        model: Asked for all of them at once.
+        setup: With a temperature above 0, or all are alike.
+        size: How many.
+        session: Of the group.
+        seed: Of the first; the others count on.
+    """
+    jobs = [Job(case, _NoSink(), f"{session}/{index}", seed=seed + index, keeps_media=False) for index in range(size)]
+    return run_episodes(jobs, setup, model)

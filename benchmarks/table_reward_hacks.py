@@ -1,4 +1,4 @@
-"""The table of docs/rewards.md. Run: ``PYTHONPATH=tests:tests/semantics python tests/hack_table.py``"""
+"""The table of docs/rewards.md. Run: ``PYTHONPATH=tests:tests/semantics python benchmarks/table_reward_hacks.py``"""
 
 import test_reward_hacks as suite
 

@@ -1,0 +1,196 @@
+"""Group-relative policy optimisation over whole episodes, on one machine: a step is play, judge, learn.
+
+Everything a step needs is a function of its number, so training that was stopped goes on bit by bit as if it had not
+been. What the paper has and this leaves out: asynchronous rollouts, several machines.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ophiscope.models.local.engine import LocalModel
+from ophiscope.train.examples import build_batch, encode_messages
+from ophiscope.train.policy import Clip, compute_logprobs, compute_policy_loss
+from ophiscope.train.presets import PRESETS
+from ophiscope.train.rollouts import EncodeMessages, Rollout, RolloutTask, collect_rollouts
+
+__all__ = ["Grpo", "GrpoSettings", "Judged", "StepReport", "build_encoder"]
+
+_SEED_STRIDE = 1_000_003
+_NO_BOXES = (frozenset[int](), frozenset[int]())
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoSettings:
+    """What a step does; hashed into the run."""
+
+    preset: str = "ga_grpo"
+    """Reward and advantage: a name of :data:`~ophiscope.train.presets.PRESETS`."""
+    group: int = 8
+    """Episodes of one question."""
+    questions: int = 4
+    """Of one step."""
+    passes: int = 1
+    """Updates from the same rollouts."""
+    micro: int = 8
+    """Episodes of one forward."""
+    clip: Clip = Clip()  # noqa: RUF009 (frozen)
+    beta: float = 0.0
+    """Weight of the KL to the policy at the start."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.preset not in PRESETS:
+            raise ValueError(f"Unknown preset {self.preset!r}; accepted are {', '.join(PRESETS)}.")
+        if min(self.group, self.questions, self.passes, self.micro) < 1:
+            raise ValueError(f"GrpoSettings {self} need at least one group, question, pass and episode of a forward.")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A rollout and what it is worth."""
+
+    rollout: Rollout
+    advantage: float
+    parts: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class StepReport:
+    """What a step was like; means over its episodes."""
+
+    rewards: dict[str, float]
+    """By part, and their sum as ``total``."""
+    correct: float
+    evidence: float | None
+    looked: float
+    """Share of episodes with a served call."""
+    calls: float
+    malformed: float
+    """Malformed turns of all turns."""
+    tokens: int
+    loss: float
+    clipped: float
+    """Share of tokens."""
+    ratio_off: float
+    """Greatest distance of a ratio from 1 in the first forward: what sampling and training disagree by."""
+    silent: float
+    """Share of groups without any difference, which teach nothing."""
+
+
+class Grpo:
+    """Plays, judges and learns.
+
+    Args:
+        model: The policy; its weights change.
+        draw: The question of a number, a pure function.
+        optimize: One update of the weights from their gradients; clears these.
+        settings: What a step does.
+        reference: The policy at the start; only needed where ``settings.beta`` is not 0.
+    """
+
+    def __init__(
+        self,
+        model: LocalModel,
+        draw: Callable[[int], RolloutTask],
+        optimize: Callable[[], None],
+        settings: GrpoSettings,
+        *,
+        reference: Any = None,
+    ) -> None:
+        self._model, self._draw, self._optimize, self._settings = model, draw, optimize, settings
+        self._reference, self._encode = reference, build_encoder(model)
+
+    def step(self, number: int) -> StepReport:
+        """One step.
+
+        Raises:
+            ValueError: If a reward or loss is not finite, or sampled and trained tokens differ.
+        """
+        judged: list[Judged] = []
+        silent = 0
+        for index in range(self._settings.questions):
+            played = self._play(number * self._settings.questions + index)
+            silent += not any(one.advantage for one in played)
+            judged += played
+        learned = [self._learn(judged) for _ in range(self._settings.passes)]
+        return self._report(judged, learned, silent / self._settings.questions)
+
+    def _play(self, question: int) -> list[Judged]:
+        seed = self._settings.seed * _SEED_STRIDE + question
+        task = self._draw(seed)
+        size = self._settings.group
+        rollouts = collect_rollouts(
+            task, self._model, self._encode, size=size, session=f"q{question}", seed=seed * size
+        )
+        scored = PRESETS[self._settings.preset].score([rollout.facts for rollout in rollouts])
+        return [
+            Judged(rollout, float(advantage), dict(parts))
+            for rollout, advantage, parts in zip(rollouts, scored.advantages_G, scored.parts, strict=True)
+        ]
+
+    def _learn(self, judged: Sequence[Judged]) -> tuple[float, float, float]:
+        """One update; gives loss, share of clipped tokens and the greatest distance of a ratio from 1."""
+        parts = self._model.parts
+        ordered = sorted(judged, key=lambda one: len(one.rollout.example.token_ids_T))
+        tokens = sum(len(one.rollout.logprobs_K) for one in judged)
+        total = clipped = off = 0.0
+        for first in range(0, len(ordered), self._settings.micro):
+            some = ordered[first : first + self._settings.micro]
+            batch = build_batch([one.rollout.example for one in some], parts.layout, pad_id=parts.codec.end_id)
+            sampled = torch.from_numpy(np.concatenate([one.rollout.logprobs_K for one in some])).float()
+            worth = np.concatenate([np.full(len(one.rollout.logprobs_K), one.advantage) for one in some])
+            reference = None
+            if self._reference is not None:
+                with torch.no_grad():
+                    reference = compute_logprobs(self._reference, batch, parts.codec.forbidden_ids)
+            loss = compute_policy_loss(
+                compute_logprobs(parts.model, batch, parts.codec.forbidden_ids),
+                sampled,
+                torch.from_numpy(worth).float(),
+                clip=self._settings.clip,
+                reference_K=reference,
+                beta=self._settings.beta,
+            )
+            torch.autograd.backward(loss.total / tokens)
+            total, clipped = total + float(loss.total.detach()), clipped + float(loss.clipped)
+            off = max(off, float(loss.ratio_off))
+        self._optimize()
+        return total / tokens, clipped / tokens, off
+
+    def _report(
+        self, judged: Sequence[Judged], learned: Sequence[tuple[float, float, float]], silent: float
+    ) -> StepReport:
+        facts = [one.rollout.facts for one in judged]
+        names = sorted({name for one in judged for name in one.parts})
+        rewards = {name: float(np.mean([one.parts.get(name, 0.0) for one in judged])) for name in names}
+        shown = [one.cited for one in facts if one.cited is not None]
+        return StepReport(
+            rewards=rewards | {"total": sum(rewards.values())},
+            correct=float(np.mean([one.correct for one in facts])),
+            evidence=float(np.mean(shown)) if shown else None,
+            looked=float(np.mean([one.served > 0 for one in facts])),
+            calls=float(np.mean([one.calls for one in facts])),
+            malformed=sum(one.malformed for one in facts) / max(1, sum(one.turns for one in facts)),
+            tokens=sum(len(one.rollout.logprobs_K) for one in judged),
+            loss=learned[0][0],
+            clipped=float(np.mean([clipped for _, clipped, _ in learned])),
+            ratio_off=learned[0][2],
+            silent=silent,
+        )
+
+
+def build_encoder(model: LocalModel) -> EncodeMessages:
+    """Conversations as the model's own tokens."""
+    parts = model.parts
+    return lambda messages: encode_messages(
+        messages,
+        family=parts.card.family,
+        encode_text=parts.codec.encode,
+        special_ids=parts.codec.special_ids,
+        layout=parts.layout,
+        box_ids=_NO_BOXES,
+    )

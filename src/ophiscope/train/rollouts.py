@@ -1,0 +1,79 @@
+"""Episodes that a policy played, as what it is trained on: token in, token out.
+
+What was sampled is what is trained: the tokens of a rollout come from the messages that the loop kept, whose assistant
+turns hold the very ids that were sampled, and the log-probabilities are those at which they were sampled.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ophiscope.agent.outcome import Outcome
+from ophiscope.agent.setup import Setup
+from ophiscope.core.answer_key import AnswerKey
+from ophiscope.core.case import Case
+from ophiscope.core.chat import ChatModel
+from ophiscope.core.message import Message
+from ophiscope.train.collect import collect_group
+from ophiscope.train.examples import Example
+from ophiscope.train.reward_facts import EpisodeFacts, build_facts
+
+__all__ = ["EncodeMessages", "Rollout", "RolloutTask", "build_rollout", "collect_rollouts"]
+
+EncodeMessages = Callable[[Sequence[Message]], Example]
+"""A conversation as tokens, with the template and the tokenizer of the policy."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RolloutTask:
+    """A question with its key; the key is read when the episode is over."""
+
+    case: Case
+    key: AnswerKey
+    setup: Setup
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rollout:
+    """One episode of a policy."""
+
+    outcome: Outcome
+    facts: EpisodeFacts
+    example: Example
+    logprobs_K: NDArray[np.float64]
+    """Of the tokens in the loss, in their order, as they were sampled."""
+
+
+def build_rollout(outcome: Outcome, key: AnswerKey, encode: EncodeMessages) -> Rollout:
+    """An episode as tokens and log-probabilities.
+
+    Raises:
+        ValueError: If a reply has no tokens or log-probabilities (the model is not exact), or the tokens of the
+            conversation are not those that were sampled.
+    """
+    ids: list[int] = []
+    logprobs: list[float] = []
+    for reply in outcome.replies:
+        if reply.token_ids is None or reply.logprobs is None:
+            raise ValueError("A reply names no tokens or log-probabilities; rollouts need an exact model (local).")
+        ids += reply.token_ids
+        logprobs += reply.logprobs
+    example = encode(outcome.messages)
+    written = example.token_ids_T[example.loss_T].tolist()
+    if written != ids:
+        raise ValueError(f"The conversation holds {len(written)} written tokens that are not the {len(ids)} sampled.")
+    return Rollout(outcome, build_facts(outcome, key), example, np.asarray(logprobs))
+
+
+def collect_rollouts(
+    task: RolloutTask, model: ChatModel, encode: EncodeMessages, *, size: int, session: str, seed: int
+) -> list[Rollout]:
+    """A group of rollouts of one task, through the loop that serves users.
+
+    Raises:
+        ValueError: As :func:`build_rollout`.
+    """
+    outcomes = collect_group(task.case, model, task.setup, size=size, session=session, seed=seed)
+    return [build_rollout(outcome, task.key, encode) for outcome in outcomes]
