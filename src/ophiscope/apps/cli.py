@@ -256,6 +256,28 @@ def demo(
     raise typer.Exit(run_demo(out, model=model, segmenter=segmenter, as_json=json_))
 
 
+@app.command()
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="RECIPE", help="nano_image or nano_video; none lists them.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE ...]", help="As in steps=20 rl.advantage=ga_grpo.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Default runs/RECIPE; the same command goes on there.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Build everything and take two small steps; keep nothing.")
+    ] = False,
+    json_: _Json = False,
+) -> None:
+    """Train a model by reinforcement, from a recipe."""
+    from ophiscope.apps.train_command import run_train
+
+    raise typer.Exit(run_train(recipe, tuple(changes or ()), out, dry_run=dry_run, as_json=json_))
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command.
 
