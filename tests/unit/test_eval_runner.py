@@ -7,20 +7,14 @@ import numpy as np
 import pytest
 
 from episode_cases import SEGMENT, ZOOM, build_colour_study, build_test_setup, write_call
+from ophiscope.agent.changes import blank_picture, change_pictures
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import Reply, Request
 from ophiscope.core.region import Box
 from ophiscope.core.result import ResultKind
 from ophiscope.core.view import Picture
-from ophiscope.eval.interventions import (
-    GuidedModel,
-    RandomPlaces,
-    blank_picture,
-    change_pictures,
-    jitter_boxes,
-    recompress_picture,
-)
+from ophiscope.eval.interventions import GuidedModel, RandomPlaces, jitter_boxes, recompress_picture
 from ophiscope.eval.records import ItemRecord
 from ophiscope.eval.runner import EvalItem, ItemSource, read_records, run_items
 from ophiscope.eval.summary import compute_rate, compute_set_summary

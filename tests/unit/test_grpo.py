@@ -15,12 +15,13 @@ from ophiscope.models.local.engine import LocalModel
 from ophiscope.models.local.load import load_local
 from ophiscope.recipes.nano.items import draw_phantom
 from ophiscope.recipes.nano.tasks import build_setup
-from ophiscope.train.collect import collect_group
+from ophiscope.train.collect import collect_episode, collect_group
 from ophiscope.train.examples import build_batch
 from ophiscope.train.grpo import Grpo, GrpoSettings, build_encoder
 from ophiscope.train.policy import Clip, compute_logprobs, compute_policy_loss
 from ophiscope.train.presets import PRESETS
-from ophiscope.train.rollouts import RolloutTask, build_rollout, collect_rollouts
+from ophiscope.train.reward_facts import build_facts
+from ophiscope.train.rollouts import RolloutTask, build_rollout, collect_rollouts, play_blind
 from ophiscope.worlds.draw import Needle
 
 
@@ -173,3 +174,17 @@ def test_an_inexact_model_is_refused(nano: LocalModel) -> None:
     )
     with pytest.raises(ValueError, match="not the"):
         build_rollout(swapped, task.key, build_encoder(nano))
+
+
+def test_credit_is_against_a_frozen_reference_that_sees_blank_pictures(nano: LocalModel) -> None:
+    """L1 cannot be seen without looking: nano is right where it looks, and seldom where what it looks at is blank."""
+    tasks = [draw(seed) for seed in range(12)]
+    blind = [play_blind(task, nano, seed=0) for task in tasks]
+    seen = []
+    for task in tasks:
+        outcome = collect_episode(task.case, nano, replace(task.setup, temperature=0.0), session="s")
+        seen.append(build_facts(outcome, task.key).score)
+    assert np.mean(seen) > np.mean(blind) + 0.3
+    trainer = Grpo(nano, draw, lambda: None, GrpoSettings("atrl", group=2, questions=6), blind=copy_of(nano))
+    assert trainer.step(0).rewards["credit"] > 0.1
+    nano.parts.model.zero_grad(set_to_none=True)

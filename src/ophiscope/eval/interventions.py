@@ -28,19 +28,10 @@ from ophiscope.tools.tool import Observation, Tool
 __all__ = [
     "GuidedModel",
     "RandomPlaces",
-    "blank_picture",
-    "change_pictures",
     "jitter_boxes",
     "recompress_picture",
     "reroute",
 ]
-
-_GREY = 127
-
-
-def blank_picture(picture: Picture) -> Picture:
-    """The same view in plain grey."""
-    return replace(picture, pixels_H_W_3=np.full_like(picture.pixels_H_W_3, _GREY))
 
 
 def recompress_picture(picture: Picture, *, quality: int = 75) -> Picture:
@@ -48,16 +39,6 @@ def recompress_picture(picture: Picture, *, quality: int = 75) -> Picture:
     packed = io.BytesIO()
     Image.fromarray(picture.pixels_H_W_3).save(packed, "JPEG", quality=quality)
     return replace(picture, pixels_H_W_3=np.asarray(Image.open(packed).convert("RGB"), dtype=np.uint8))
-
-
-def change_pictures(change: Callable[[Picture], Picture]) -> Serve:
-    """Every observation with its text as it is and its pictures changed."""
-
-    def serve(wish: Invoke, run: Callable[[], Observation]) -> Observation:
-        seen = run()
-        return replace(seen, pictures=tuple(change(picture) for picture in seen.pictures))
-
-    return serve
 
 
 def reroute(studies: Mapping[str, Study], tools: Sequence[Tool], profile: Profile) -> Serve:

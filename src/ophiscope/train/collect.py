@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ophiscope.agent.drivers import NOT_KEPT, Job, run_episode, run_episodes
+from ophiscope.agent.drivers import NOT_KEPT, Job, Serve, run_episode, run_episodes
 from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
@@ -34,9 +34,11 @@ class _NoSink:
         return
 
 
-def collect_episode(case: Case, model: ChatModel, setup: Setup, *, session: str, seed: int = 0) -> Outcome:
+def collect_episode(
+    case: Case, model: ChatModel, setup: Setup, *, session: str, seed: int = 0, serve: Serve | None = None
+) -> Outcome:
     """One episode without a trace; what it saw and wrote is in the outcome."""
-    return run_episode(Job(case, _NoSink(), session, seed=seed, keeps_media=False), setup, model)
+    return run_episode(Job(case, _NoSink(), session, seed=seed, serve=serve, keeps_media=False), setup, model)
 
 
 def collect_group(case: Case, model: ChatModel, setup: Setup, *, size: int, session: str, seed: int) -> list[Outcome]:

@@ -5,7 +5,7 @@ been. What the paper has and this leaves out: asynchronous rollouts, several mac
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from ophiscope.models.local.engine import LocalModel
 from ophiscope.train.examples import build_batch, encode_messages
 from ophiscope.train.policy import Clip, compute_logprobs, compute_policy_loss
 from ophiscope.train.presets import PRESETS
-from ophiscope.train.rollouts import EncodeMessages, Rollout, RolloutTask, collect_rollouts
+from ophiscope.train.rollouts import EncodeMessages, Rollout, RolloutTask, collect_rollouts, play_blind
 
 __all__ = ["Grpo", "GrpoSettings", "Judged", "StepReport", "build_encoder"]
 
@@ -90,6 +90,8 @@ class Grpo:
         optimize: One update of the weights from their gradients; clears these.
         settings: What a step does.
         reference: The policy at the start; only needed where ``settings.beta`` is not 0.
+        blind: The policy at the start, as a model of its own: it plays each question once with blank pictures from all
+            tools, and what looking is worth is measured against its answer. None: nothing is credited.
     """
 
     def __init__(
@@ -100,8 +102,10 @@ class Grpo:
         settings: GrpoSettings,
         *,
         reference: Any = None,
+        blind: LocalModel | None = None,
     ) -> None:
         self._model, self._draw, self._optimize, self._settings = model, draw, optimize, settings
+        self._blind = blind
         self._reference, self._encode = reference, build_encoder(model)
 
     def step(self, number: int) -> StepReport:
@@ -126,6 +130,9 @@ class Grpo:
         rollouts = collect_rollouts(
             task, self._model, self._encode, size=size, session=f"q{question}", seed=seed * size
         )
+        if self._blind is not None:
+            without = play_blind(task, self._blind, seed=seed)
+            rollouts = [replace(rollout, facts=rollout.facts.with_reference(without)) for rollout in rollouts]
         scored = PRESETS[self._settings.preset].score([rollout.facts for rollout in rollouts])
         return [
             Judged(rollout, float(advantage), dict(parts))

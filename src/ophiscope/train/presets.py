@@ -11,7 +11,7 @@ from ophiscope.train.advantages import compute_curiosity, dr_grpo, grpo, modulat
 from ophiscope.train.reward_facts import EpisodeFacts
 from ophiscope.train.rewards import Reward, RewardRule, atrl, atrl_paper, ga_grpo, ga_grpo_paper, plain
 
-__all__ = ["PRESETS", "Preset", "Scored"]
+__all__ = ["CREDITING", "PRESETS", "Preset", "Scored"]
 
 _Centre = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 _Modulate = Callable[[NDArray[np.float64], Sequence[EpisodeFacts]], NDArray[np.float64]]
@@ -66,3 +66,5 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "ga_grpo": Preset(ga_grpo, dr_grpo, modulate, curious=True),
     }
 )
+CREDITING = frozenset({"atrl"})
+"""Presets whose reward asks what looking changed: they need a frozen reference."""

@@ -13,7 +13,7 @@ from ophiscope.errors import CheckFailed, Interrupted
 from ophiscope.models.local.engine import LocalModel
 from ophiscope.train.grpo import Grpo, GrpoSettings, StepReport
 from ophiscope.train.policy import Clip
-from ophiscope.train.presets import PRESETS
+from ophiscope.train.presets import CREDITING, PRESETS
 from ophiscope.train.rollouts import RolloutTask
 from ophiscope.train.run_folder import RunFolder
 
@@ -85,7 +85,8 @@ def reinforce(
     network.model.visual.requires_grad_(False)
     learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(learned, lr=rl.lr, betas=(0.9, 0.95), weight_decay=0.0)
-    reference = copy.deepcopy(network).requires_grad_(False) if rl.beta else None
+    credits_looks = rl.advantage in CREDITING
+    frozen = copy.deepcopy(network).requires_grad_(False) if rl.beta or credits_looks else None
     state = folder.load()
     if state is not None:
         network.load_state_dict(state["model"])
@@ -102,7 +103,8 @@ def reinforce(
     settings = GrpoSettings(
         rl.advantage, rl.group, rl.questions, rl.passes, rl.micro, Clip(rl.clip_low, rl.clip_high), rl.beta, config.seed
     )
-    trainer = Grpo(model, draw, optimize, settings, reference=reference)
+    blind = LocalModel(dataclasses.replace(model.parts, model=frozen)) if credits_looks else None
+    trainer = Grpo(model, draw, optimize, settings, reference=frozen if rl.beta else None, blind=blind)
     first = done = state["step"] if state is not None else 0
     began = time.monotonic()
     try:

@@ -5,22 +5,23 @@ turns hold the very ids that were sampled, and the log-probabilities are those a
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ophiscope.agent.changes import blank_picture, change_pictures
 from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.core.message import Message
-from ophiscope.train.collect import collect_group
+from ophiscope.train.collect import collect_episode, collect_group
 from ophiscope.train.examples import Example
 from ophiscope.train.reward_facts import EpisodeFacts, build_facts
 
-__all__ = ["EncodeMessages", "Rollout", "RolloutTask", "build_rollout", "collect_rollouts"]
+__all__ = ["EncodeMessages", "Rollout", "RolloutTask", "build_rollout", "collect_rollouts", "play_blind"]
 
 EncodeMessages = Callable[[Sequence[Message]], Example]
 """A conversation as tokens, with the template and the tokenizer of the policy."""
@@ -77,3 +78,10 @@ def collect_rollouts(
     """
     outcomes = collect_group(task.case, model, task.setup, size=size, session=session, seed=seed)
     return [build_rollout(outcome, task.key, encode) for outcome in outcomes]
+
+
+def play_blind(task: RolloutTask, model: ChatModel, *, seed: int) -> float:
+    """Score of a model that sees the overview and, whatever it asks for, blank pictures; it answers greedily."""
+    setup = replace(task.setup, temperature=0.0)
+    outcome = collect_episode(task.case, model, setup, session="blind", seed=seed, serve=change_pictures(blank_picture))
+    return build_facts(outcome, task.key).score

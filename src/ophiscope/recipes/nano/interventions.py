@@ -19,20 +19,13 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from ophiscope.agent.changes import blank_picture, change_pictures
 from ophiscope.agent.drivers import Serve
 from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.core.study import Study
-from ophiscope.eval.interventions import (
-    GuidedModel,
-    RandomPlaces,
-    blank_picture,
-    change_pictures,
-    jitter_boxes,
-    recompress_picture,
-    reroute,
-)
+from ophiscope.eval.interventions import GuidedModel, RandomPlaces, jitter_boxes, recompress_picture, reroute
 from ophiscope.eval.records import ItemRecord
 from ophiscope.eval.runner import EvalItem, ItemSource, run_items
 from ophiscope.eval.summary import Rate, compute_rate

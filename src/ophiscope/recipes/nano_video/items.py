@@ -6,12 +6,13 @@ from enum import StrEnum
 from functools import partial
 
 from ophiscope.agent.assemble import SetupOptions, build_setup
+from ophiscope.agent.changes import blank_picture, change_pictures
 from ophiscope.agent.drivers import Serve
 from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, ModelCard
 from ophiscope.core.study import StudyKind
-from ophiscope.eval.interventions import GuidedModel, blank_picture, change_pictures, reroute
+from ophiscope.eval.interventions import GuidedModel, reroute
 from ophiscope.eval.runner import EvalItem, ItemSource
 from ophiscope.protocol.coords import parse_profile
 from ophiscope.recipes.nano_video.body_tasks import BODY_TOOLS, BodyTask, draw_body_task
