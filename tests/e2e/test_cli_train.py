@@ -1,0 +1,133 @@
+"""``ophiscope train``: runs, goes on where it was stopped, and says in one line what is wrong."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from cli_runs import start_cli
+from ophiscope.apps.cli import run
+from ophiscope.recipes.registry import RECIPES
+
+SMALL = ("rl.group=2", "rl.questions=1", "save_every=1", "worlds.kinds=['L1']")
+
+
+def train(out: Path, *changes: str, recipe: str = "nano_image") -> int:
+    return run(["train", recipe, *SMALL, *changes, "--out", str(out)])
+
+
+def read_weights(out: Path) -> dict[str, torch.Tensor]:
+    model: dict[str, torch.Tensor] = torch.load(out / "state.pt", weights_only=True)["model"]
+    return model
+
+
+def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "whole", "steps=3") == 0
+    assert train(tmp_path / "parts", "steps=1") == 0
+    with open(tmp_path / "parts" / "metrics.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"step": 2, "loss": 0.0}\n{"step": 3, "lo')  # killed after its figures, before its state
+    assert train(tmp_path / "parts", "steps=3") == 0
+    one, other = read_weights(tmp_path / "whole"), read_weights(tmp_path / "parts")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    lines = [json.loads(line) for line in (tmp_path / "parts" / "metrics.jsonl").read_text("utf-8").splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    assert {"rewards", "correct", "evidence", "looked", "calls", "malformed", "loss", "ratio_off"} < lines[1].keys()
+    assert all(line["ratio_off"] < 1e-4 for line in lines)
+    said = capsys.readouterr()
+    assert "step 3/3" in said.err
+    assert "min left" in said.err
+    assert "ask it with --model hf:" in said.out
+
+
+def test_what_was_trained_can_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "run", "steps=1", "rl.lr=1e-6") == 0
+    from ophiscope.models.local.load import load_local
+
+    assert load_local(f"hf:{tmp_path / 'run' / 'checkpoint'}").card.family == "nano"
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nano_imag"], "Unknown recipe 'nano_imag'; accepted are nano_image, nano_video."),
+        (["nano_image", "steps"], "write key=value"),
+        (["nano_image", "steps=0"], "steps = 0 is not accepted"),
+        (["nano_image", "steps=many"], "steps = 'many' is not accepted"),
+        (["nano_image", "rl.lrr=1"], "rl.lrr is no key of this recipe; accepted: start, steps"),
+        (["nano_image", "rl=1"], "rl = 1 is not accepted"),
+        (["nano_image", "steps.more=1"], "steps is a value and has no keys of its own"),
+        (["nano_image", "rl.advantage=best"], "accepted are grpo, dr_grpo, atrl_paper"),
+        (["nano_image", "rl.lr=nan"], "rl.lr = nan is not accepted"),
+        (["nano_image", "rl.group=1"], "rl.group = 1 is not accepted"),
+        (["nano_image", "worlds.kinds=['L9']"], "L9"),
+        (["nano_image", "start=openai:http://127.0.0.1:1/v1#x"], "only weights in this process can be trained"),
+        (["nano_image", "start=hf:/nowhere"], "/nowhere"),
+    ],
+)
+def test_wrong_input_is_one_line(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", *arguments]) == 2
+    shown = capsys.readouterr()
+    assert said in shown.err
+    assert shown.err.count("\n") == 1
+    assert not shown.out
+
+
+def test_a_folder_of_another_run_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(tmp_path / "run", "steps=1") == 0
+    capsys.readouterr()
+    assert train(tmp_path / "run", "steps=2", "seed=4") == 2
+    assert "holds a run with seed = 0, not 4" in capsys.readouterr().err
+    (tmp_path / "run" / "state.pt").write_bytes(b"\x00" * 100)
+    assert train(tmp_path / "run", "steps=2") == 2
+    assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_told_and_the_last_state_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(tmp_path / "run", "steps=1") == 0
+    before = (tmp_path / "run" / "state.pt").read_bytes()
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", fail)
+    assert train(tmp_path / "run", "steps=2") == 74
+    assert "ENOSPC" in capsys.readouterr().err
+    assert (tmp_path / "run" / "state.pt").read_bytes() == before
+
+
+def test_a_dry_run_keeps_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(["train", "nano_image", *SMALL, "--dry-run", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["dry_run"] is True
+    assert said["ratio_off"] < 1e-4
+    assert said["memory_mb"] > 100
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c_keeps_the_last_step_and_says_how_to_go_on(tmp_path: Path) -> None:
+    process = start_cli("train", "nano_image", *SMALL, "steps=500", "--out", tmp_path)
+    assert process.stderr is not None
+    while "step 2/500" not in process.stderr.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    rest = process.stderr.read()
+    assert process.wait(timeout=60) == 130
+    assert "the same command goes on from there" in rest
+    assert torch.load(tmp_path / "state.pt", weights_only=True)["step"] >= 2
+
+
+def test_every_recipe_has_a_config_and_a_readme(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train"]) == 0
+    listed = capsys.readouterr().out
+    for name, recipe in RECIPES.items():
+        assert name in listed
+        assert recipe.config.exists()
+        assert recipe.config.with_name("README.md").exists()
