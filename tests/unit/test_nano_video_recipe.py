@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import torch
 
-from ophiscope.core.message import Role
+from ophiscope.core.message import ImagePart, Role, TextPart
 from ophiscope.core.trace import StopReason
 from ophiscope.models.local.forward import TokenBatch, compute_hidden
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
-from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
+from ophiscope.models.local.tokens import load_codec
 from ophiscope.recipes.nano_video.frames import CLOSE_WH, LABELS, draw_frames
 from ophiscope.recipes.nano_video.pretrain_frames import FrameHead, compute_frame_loss
-from ophiscope.recipes.nano_video.seen import SEEN, SeenHead, compute_seen_loss, kept_state
+from ophiscope.recipes.nano_video.seen import SEEN, KeptStates, SeenHead, compute_seen_loss, kept_states
 from ophiscope.recipes.nano_video.shape import FRAME_WH, VIDEO_SHAPE
 from ophiscope.recipes.nano_video.slices import draw_slices
 from ophiscope.recipes.nano_video.tasks import MIXTURE, SHORT, draw_video_task, write_video_trajectory
 from ophiscope.recipes.nano_video.trajectories import BODY_SHARE, draw_from, draw_trajectory
+from ophiscope.recipes.nano_video.words import train_video_tokenizer
 from ophiscope.worlds.procedure_asks import ProcedureKind
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -108,16 +109,10 @@ def test_what_a_picture_holds_is_told_beside_every_picture_and_only_where_it_sho
     found: set[str] = set()
     bodies = 0
     for seed in range(40):
-        outcome, facts = draw_trajectory(seed)
+        outcome, seen_F_L = draw_trajectory(seed)
         views = [view for message in outcome.messages for view in message.views]
-        assert facts.seen_F_L.shape == (len(views), len(SEEN))
-        stamps = [abs(view.picture.place.value) for view in views if view.picture.place]
-        near = facts.whole_F + facts.tenth_F / 10
-        assert all(
-            float(told) == pytest.approx(stamp, abs=0.06) or stamp > GREATEST_NUMBER
-            for told, stamp in zip(near, stamps, strict=True)
-        )
-        names = {name for name, seen in zip(SEEN, facts.seen_F_L.any(dim=0).tolist(), strict=True) if seen}
+        assert seen_F_L.shape == (len(views), len(SEEN))
+        names = {name for name, seen in zip(SEEN, seen_F_L.any(dim=0).tolist(), strict=True) if seen}
         volume = "liver" in names
         bodies += volume
         assert not (volume and names & {"clip", "bleed", "grasper"})
@@ -126,28 +121,67 @@ def test_what_a_picture_holds_is_told_beside_every_picture_and_only_where_it_sho
     assert {"new clip", "clip applier", "spleen", "lesion of the liver", "liver"} <= found
 
 
+def test_states_are_asked_right_after_pictures_and_at_their_stamps() -> None:
+    """Two pictures end at places 3 and 9 of 19; only there, and where their stamps stand, does a gradient arrive."""
+    torch.manual_seed(0)
+    after, stamped = (torch.randn(1, 19, 32, requires_grad=True) for _ in range(2))
+    ends = torch.zeros(1, 19, dtype=torch.bool)
+    ends[0, [3, 9]] = True
+    labels = torch.zeros(2, len(SEEN))
+    compute_seen_loss(KeptStates(after, stamped), SeenHead(32), ends, labels).backward()
+    assert after.grad is not None
+    assert stamped.grad is not None
+    assert after.grad[0].abs().sum(-1).nonzero().ravel().tolist() == [3, 9]
+    assert stamped.grad[0].abs().sum(-1).nonzero().ravel().tolist() == [8, 9, 10, 14, 15, 16]
+
+
+def test_the_number_of_a_stamp_stands_where_it_is_asked(tmp_path: Path) -> None:
+    train_video_tokenizer().save(str(tmp_path / "tokenizer.json"))
+    codec = load_codec(tmp_path)
+    places = [codec.encode(stamp).index(codec.encode("447")[0]) + 1 for stamp in (
+        "view 7: 447 s\n", "view 12: 447.5 s\n", "view 40: 447.25 s\n",
+        "view 1: axial 447.5 mm\n", "view 33: axial -447 mm\n",
+    )]  # fmt: skip
+    assert places == [5, 5, 5, 6, 7]
+    outcome, _ = draw_trajectory(2)
+    (image, stamp) = next(
+        (part, following)
+        for message in outcome.messages
+        for part, following in itertools.pairwise(message.parts)
+        if isinstance(part, ImagePart)
+    )
+    assert isinstance(image, ImagePart)
+    assert isinstance(stamp, TextPart)
+    assert stamp.text.startswith("view 1: ")
+
+
 def test_the_lesson_beside_answers_is_learned_from_what_it_is_given() -> None:
     torch.manual_seed(0)
-    _, facts = draw_trajectory(2)
-    state = torch.randn(len(facts.whole_F), 32)
-    head, numbers = SeenHead(32), torch.randn(GREATEST_NUMBER + 1, 32)
+    _, labels = draw_trajectory(2)
+    count = len(labels)
+    states = KeptStates(*(torch.randn(1, 8 * count, 32) for _ in range(2)))
+    ends = torch.zeros(1, 8 * count, dtype=torch.bool)
+    ends[0, ::8] = True
+    head = SeenHead(32)
     optimizer = torch.optim.Adam(head.parameters(), 0.03)
     losses = []
-    for _ in range(60):
-        loss = compute_seen_loss(state, head, facts, numbers)
+    for _ in range(80):
+        loss = compute_seen_loss(states, head, ends, labels)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < losses[0] / 4
+    assert losses[-1] < losses[0] / 2
 
 
-def test_the_kept_state_is_that_after_each_picture_and_nothing_stays_hooked() -> None:
+def test_states_are_those_that_enter_the_asked_layers_and_nothing_stays_hooked() -> None:
     model = build_nano_model(build_nano_config(512, image_token_id=3, shape=VIDEO_SHAPE), seed=0)
     text = model.model.language_model
     tokens = TokenBatch(torch.ones(2, 7, dtype=torch.int64), torch.zeros(3, 2, 7, dtype=torch.int64))
-    with kept_state(text) as kept:
+    with kept_states(text) as kept:
         compute_hidden(model, tokens)
-    assert [tuple(state.shape) for state in kept] == [(2, 7, VIDEO_SHAPE.hidden)]
+    first = kept()
+    assert first.after_B_T_D.shape == first.stamped_B_T_D.shape == (2, 7, VIDEO_SHAPE.hidden)
+    assert not torch.equal(first.after_B_T_D, first.stamped_B_T_D)
     compute_hidden(model, tokens)
-    assert len(kept) == 1
+    assert kept().after_B_T_D is first.after_B_T_D

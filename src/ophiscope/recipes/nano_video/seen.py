@@ -1,11 +1,12 @@
-"""What each shown frame tells, asked of the decoder half way up, right after the frame: a lesson beside the answers.
+"""What each shown picture holds, asked of the decoder half way up: a lesson beside the answers.
 
 An answer rests on one frame among fifty, and says so in a few tokens; learning to look from these alone is slow. So the
-state after every frame also has to tell which marks are there, which are new since the frame before of the same scene,
-what touches the tissue, and when it is. At answers nothing of this is computed.
+state right after a picture, and those at the stamp that follows it, also have to tell which marks are there, which are
+new since the frame before of the same scene, what touches the tissue; which organs and lesions a slice shows. A later
+layer then finds the number that it has to write by what it stands beside. At answers nothing of this is computed.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -14,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from ophiscope.core.message import Message
-from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
 from ophiscope.worlds.body import Body, Middle, Organ
 from ophiscope.worlds.body_see import SeenSlice, see_slice
 from ophiscope.worlds.procedure import Action, Instrument, Procedure, Tint
 from ophiscope.worlds.procedure_see import SeenFrame, see_frame
 
-__all__ = ["SEEN", "FrameFacts", "SeenHead", "compute_seen_loss", "kept_state", "label_frames", "label_slices"]
+__all__ = ["SEEN", "KeptStates", "SeenHead", "compute_seen_loss", "kept_states", "label_frames", "label_slices"]
 
 _MARKS = (Action.CLIP, Action.STAPLE, Action.BLEED, Action.BURN)
 _TOOLS = (Instrument.GRASPER, Instrument.SCISSORS, Instrument.APPLIER, Instrument.STAPLER, Instrument.SUCTION)
@@ -35,23 +35,15 @@ SEEN = (
 )
 """What may hold of a frame."""
 _RARE = 4.0
-_UNKNOWN = -1
-_LAYER = 2
-"""The state that enters this layer is asked."""
+_LAYERS = (2, 3)
+"""What enters these layers is asked: right after a picture, and at its stamp."""
+_STAMP = range(5, 8)
+"""Where the number of its stamp stands after a picture: ``view |12|:| |46|.|3| s``, ``view |1|:| |axial |-|447|.|5| mm``."""
 
 
-class FrameFacts(NamedTuple):
-    """What holds of the frames of a conversation, in order."""
-
-    seen_F_L: Tensor
-    whole_F: Tensor
-    """Whole seconds or millimetres of the stamp, without sign; -1 where they are no single token."""
-    tenth_F: Tensor
-
-
-def label_frames(procedure: Procedure, messages: Sequence[Message]) -> FrameFacts:
+def label_frames(procedure: Procedure, messages: Sequence[Message]) -> Tensor:
     """The truth about every picture of a conversation about one procedure."""
-    rows, stamps = [], []
+    rows = []
     for message in messages:
         last: dict[int, SeenFrame] = {}
         for view in message.views:
@@ -59,30 +51,24 @@ def label_frames(procedure: Procedure, messages: Sequence[Message]) -> FrameFact
             assert place is not None
             frame = see_frame(procedure, place.value, view.picture.frame)
             rows.append(_name_frame(frame, last.get(frame.scene)))
-            stamps.append(place.value)
             last[frame.scene] = frame
-    return _build_facts(rows, stamps)
+    return _build_labels(rows)
 
 
-def label_slices(body: Body, messages: Sequence[Message]) -> FrameFacts:
+def label_slices(body: Body, messages: Sequence[Message]) -> Tensor:
     """The truth about every picture of a conversation about one body."""
-    rows, stamps = [], []
+    rows = []
     for message in messages:
         for view in message.views:
             place = view.picture.place
             assert place is not None
             rows.append(_name_slice(see_slice(body, place.value, view.picture.frame)))
-            stamps.append(place.value)
-    return _build_facts(rows, stamps)
+    return _build_labels(rows)
 
 
-def _build_facts(rows: Sequence[set[str]], stamps: Sequence[float]) -> FrameFacts:
-    tenths = [divmod(round(abs(stamp) * 10), 10) for stamp in stamps]
-    return FrameFacts(
-        torch.tensor([[float(name in row) for name in SEEN] for row in rows]),
-        torch.tensor([whole if whole <= GREATEST_NUMBER else _UNKNOWN for whole, _ in tenths]),
-        torch.tensor([tenth for _, tenth in tenths]),
-    )
+def _build_labels(rows: Sequence[set[str]]) -> Tensor:
+    """``(pictures, len(SEEN))``, 1 where it holds."""
+    return torch.tensor([[float(name in row) for name in SEEN] for row in rows])
 
 
 def _name_frame(frame: SeenFrame, before: SeenFrame | None) -> set[str]:
@@ -100,39 +86,57 @@ def _name_slice(seen: SeenSlice) -> set[str]:
 
 
 class SeenHead(nn.Module):
-    """Reads the state after a frame."""
+    """Reads the states after a picture and at its stamp."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.seen = nn.Linear(hidden, len(SEEN))
-        self.whole = nn.Linear(hidden, hidden)
-        self.tenth = nn.Linear(hidden, 10)
+        self.after = nn.Linear(hidden, len(SEEN))
+        self.stamped = nn.Linear(hidden, len(SEEN))
+
+
+class KeptStates(NamedTuple):
+    """What entered two layers of the decoder, ``(B, T, D)``."""
+
+    after_B_T_D: Tensor
+    stamped_B_T_D: Tensor
 
 
 @contextmanager
-def kept_state(text: Any) -> Iterator[list[Tensor]]:
-    """While open, what enters the asked layer of the decoder is kept."""
-    kept: list[Tensor] = []
-    hook = text.layers[_LAYER].input_layernorm.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
+def kept_states(text: Any) -> Iterator[Callable[[], KeptStates]]:
+    """While open, what enters the asked layers of the decoder is kept; what is given tells the last of it."""
+    kept: dict[int, Tensor] = {}
+
+    def keep(layer: int) -> Callable[..., None]:
+        def hook(_: Any, given: tuple[Tensor, ...]) -> None:
+            kept[layer] = given[0]
+
+        return hook
+
+    hooks = [text.layers[layer].input_layernorm.register_forward_pre_hook(keep(layer)) for layer in _LAYERS]
     try:
-        yield kept
+        yield lambda: KeptStates(*(kept[layer] for layer in _LAYERS))
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
 
 
-def compute_seen_loss(state_F_D: Tensor, head: SeenHead, facts: FrameFacts, numbers_V_D: Tensor) -> Tensor:
-    """Mean loss over frames.
+def compute_seen_loss(states: KeptStates, head: SeenHead, ends_B_T: Tensor, labels_F_L: Tensor) -> Tensor:
+    """Mean loss over pictures and over the tokens of their stamps.
 
     Args:
-        state_F_D: After each frame.
-        head: Asks it.
-        facts: The truth.
-        numbers_V_D: Embeddings of the numbers from 0 on.
+        states: Of a batch.
+        head: Asks them.
+        ends_B_T: True at the last token of each picture; its stamp follows.
+        labels_F_L: From :func:`label_frames` or :func:`label_slices`, in row order.
     """
+    rows, columns = ends_B_T.nonzero(as_tuple=True)
+    last = ends_B_T.shape[1] - 1
+    loss = _ask(head.after, states.after_B_T_D[rows, columns], labels_F_L)
+    stamps = (_ask(head.stamped, states.stamped_B_T_D[rows, (columns + k).clamp(max=last)], labels_F_L) for k in _STAMP)
+    return 2 * (loss + sum(stamps, start=loss.new_zeros(())) / len(_STAMP))
+
+
+def _ask(head: nn.Linear, state_F_D: Tensor, labels_F_L: Tensor) -> Tensor:
     state = functional.rms_norm(state_F_D.float(), state_F_D.shape[-1:])
     weight = torch.full((len(SEEN),), _RARE)
-    seen = functional.binary_cross_entropy_with_logits(head.seen(state), facts.seen_F_L, pos_weight=weight)
-    logits = head.whole(state) @ numbers_V_D.detach().T
-    whole = functional.cross_entropy(logits, facts.whole_F, ignore_index=_UNKNOWN)
-    # the stamp is the lesson: what a picture shows is soon told, but an answer is where it was shown
-    return 4 * seen + 1.5 * whole + functional.cross_entropy(head.tenth(state), facts.tenth_F)
+    return functional.binary_cross_entropy_with_logits(head(state), labels_F_L, pos_weight=weight)

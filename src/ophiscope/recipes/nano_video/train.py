@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ophiscope.core.trace import StopReason
 from ophiscope.models.local.forward import compute_logits
@@ -32,7 +33,7 @@ from ophiscope.recipes.nano.state import read_sight, resume_state, write_state
 from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
 from ophiscope.recipes.nano_video.labelled import LabelledFrames
 from ophiscope.recipes.nano_video.pretrain_frames import FrameHead, compute_frame_loss
-from ophiscope.recipes.nano_video.seen import FrameFacts, SeenHead, compute_seen_loss, kept_state
+from ophiscope.recipes.nano_video.seen import SeenHead, compute_seen_loss, kept_states
 from ophiscope.recipes.nano_video.shape import CARD, LAYOUT, VIDEO_SHAPE, VIEWS
 from ophiscope.recipes.nano_video.trajectories import draw_trajectory
 from ophiscope.recipes.nano_video.words import find_weighty_ids, train_video_tokenizer
@@ -52,7 +53,7 @@ class VideoBatch(NamedTuple):
     """Trajectories, and what holds of their frames."""
 
     examples: ExampleBatch
-    facts: FrameFacts
+    seen_F_L: Tensor
 
 
 class VideoBatches(torch.utils.data.IterableDataset[VideoBatch]):
@@ -85,8 +86,7 @@ class VideoBatches(torch.utils.data.IterableDataset[VideoBatch]):
                 for index in rng.permutation(_POOL):
                     part = pool[index * self._batch : (index + 1) * self._batch]
                     batch = self._encode(build_batch([one.example for one in part], LAYOUT, pad_id=codec.end_id))
-                    facts = (torch.cat(column) for column in zip(*(one.facts for one in part), strict=True))
-                    yield VideoBatch(batch, FrameFacts(*facts))
+                    yield VideoBatch(batch, torch.cat([one.seen_F_L for one in part]))
                 pool = []
 
     @torch.no_grad()
@@ -102,12 +102,12 @@ class VideoExample(NamedTuple):
     """A trajectory as tokens."""
 
     example: Example
-    facts: FrameFacts
+    seen_F_L: Tensor
 
 
 def encode_trajectory(seed: int, codec: TextCodec) -> VideoExample | None:
     """The trajectory of a seed; None where it came to no answer or is too long."""
-    outcome, facts = draw_trajectory(seed)
+    outcome, seen_F_L = draw_trajectory(seed)
     if outcome.stop is not StopReason.ANSWERED:
         return None
     example = encode_messages(
@@ -118,7 +118,7 @@ def encode_trajectory(seed: int, codec: TextCodec) -> VideoExample | None:
         layout=LAYOUT,
         box_ids=_NO_BOXES,
     )
-    return VideoExample(example, facts) if len(example.token_ids_T) <= VIDEO_SHAPE.context else None
+    return VideoExample(example, seen_F_L) if len(example.token_ids_T) <= VIDEO_SHAPE.context else None
 
 
 def main() -> None:
@@ -189,15 +189,13 @@ def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) 
     weights = TokenWeights(decisive=_WEIGHTY, decisive_ids=find_weighty_ids(codec))
     began, seen, dense, seen_losses = time.monotonic(), list[LossParts](), list[float](), list[float]()
     text, frame_end = model.model.language_model, codec.special_ids[VISION_END]
-    rows = slice(numbers[0], numbers[0] + GREATEST_NUMBER + 1)
-    for step, (batch, facts) in enumerate(loader, start=start):
+    for step, (batch, seen_F_L) in enumerate(loader, start=start):
         if step >= args.steps:
             break
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16), kept_state(text) as kept:
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=args.bf16), kept_states(text) as kept:
             logits = compute_logits(model, batch.tokens, keep_B_T=batch.keep_B_T).float()
         parts = compute_token_loss(logits, batch.targets_K, batch.coordinate_K, numbers=numbers, weights=weights)
-        state = kept[0][batch.tokens.token_ids_B_T == frame_end]
-        told = compute_seen_loss(state, modules["seen"], facts, text.embed_tokens.weight[rows])
+        told = compute_seen_loss(kept(), modules["seen"], batch.tokens.token_ids_B_T == frame_end, seen_F_L)
         torch.autograd.backward(parts.total + told)
         seen_losses.append(float(told.detach()))
         if tower is None:

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+from torch import Tensor
 
 from ophiscope.agent.outcome import Outcome
 from ophiscope.recipes.nano_video.body_tasks import BODY_MIXTURE, draw_body_task, write_body_trajectory
-from ophiscope.recipes.nano_video.seen import FrameFacts, label_frames, label_slices
+from ophiscope.recipes.nano_video.seen import label_frames, label_slices
 from ophiscope.recipes.nano_video.tasks import MIXTURE, draw_video_task, write_video_trajectory
 
 __all__ = ["BODY_SHARE", "Trajectory", "draw_from", "draw_trajectory"]
@@ -20,7 +21,8 @@ class Trajectory(NamedTuple):
     """An episode of an oracle."""
 
     outcome: Outcome
-    facts: FrameFacts
+    seen_F_L: Tensor
+    """What its pictures hold (:data:`~ophiscope.recipes.nano_video.seen.SEEN`)."""
 
 
 def draw_from(mixture: Mapping[_Kind, float], seed: int) -> _Kind:
