@@ -38,7 +38,7 @@ _RARE = 4.0
 _LAYERS = (2, 3)
 """What enters these layers is asked: right after a picture, and at its stamp."""
 _STAMP = range(5, 8)
-"""Where the number of its stamp stands after a picture: ``view |12|:| |46|.|3| s``, ``view |1|:| |axial |-|447|.|5| mm``."""
+"""Where the number of a stamp stands after its picture: ``view |12|:| |46|.|3| s``, ``view |1|:| |axial |-|447``."""
 
 
 def label_frames(procedure: Procedure, messages: Sequence[Message]) -> Tensor:

@@ -1,0 +1,1 @@
+"""A world of numbers in which advantages are compared with many seeds."""
