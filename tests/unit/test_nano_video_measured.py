@@ -26,6 +26,7 @@ from ophiscope.recipes.nano_video.items import (
     list_video_sources,
     set_up,
 )
+from ophiscope.recipes.nano_video.report import render_kinds, render_windows
 from ophiscope.recipes.nano_video.shape import CARD, VIDEO_SHAPE, VIEWS
 from ophiscope.recipes.nano_video.train import begin_from
 from ophiscope.worlds.procedure import Action
@@ -117,3 +118,18 @@ def test_a_checkpoint_says_how_it_looks(tmp_path: Path) -> None:
     same = replace(card, name=CARD.name, weights_sha256=None, chat_template_sha256=None)
     assert same == CARD
     assert load_local("nano").card.most_frames != card.most_frames
+
+
+def test_tables_hold_every_row_with_its_interval() -> None:
+    rows = {
+        "when | tools": summarise_records(run()),
+        "when | prior window": summarise_ious([0.0, 0.5, 1.0]),
+    }
+    windows, kinds = list(render_windows(rows)), list(render_kinds(rows))
+    assert len(windows) == 4
+    assert windows[2].startswith(f"| when | tools | {N} | 0.")
+    assert windows[3].startswith("| when | prior window | 3 | 0.500 (")
+    assert "66.7% (" in windows[3]
+    assert len(kinds) == 3
+    assert kinds[2].startswith("| when | tools | when | ")
+    assert f" of {N} (" in kinds[2]

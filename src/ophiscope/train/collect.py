@@ -9,12 +9,12 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.core.trace import Event, StopReason
 
-__all__ = ["collect_episode", "collect_group"]
+__all__ = ["NoSink", "collect_episode", "collect_group"]
 
 
 @dataclass(frozen=True, slots=True)
-class _NoSink:
-    """Forgets everything: a rollout's record is its outcome."""
+class NoSink:
+    """A :class:`~ophiscope.ledger.sink.Sink` that forgets everything: a rollout's record is its outcome."""
 
     manifest_sha256: str = NOT_KEPT
 
@@ -38,7 +38,7 @@ def collect_episode(
     case: Case, model: ChatModel, setup: Setup, *, session: str, seed: int = 0, serve: Serve | None = None
 ) -> Outcome:
     """One episode without a trace; what it saw and wrote is in the outcome."""
-    return run_episode(Job(case, _NoSink(), session, seed=seed, serve=serve, keeps_media=False), setup, model)
+    return run_episode(Job(case, NoSink(), session, seed=seed, serve=serve, keeps_media=False), setup, model)
 
 
 def collect_group(case: Case, model: ChatModel, setup: Setup, *, size: int, session: str, seed: int) -> list[Outcome]:
@@ -52,5 +52,5 @@ def collect_group(case: Case, model: ChatModel, setup: Setup, *, size: int, sess
         session: Of the group.
         seed: Of the first; the others count on.
     """
-    jobs = [Job(case, _NoSink(), f"{session}/{index}", seed=seed + index, keeps_media=False) for index in range(size)]
+    jobs = [Job(case, NoSink(), f"{session}/{index}", seed=seed + index, keeps_media=False) for index in range(size)]
     return run_episodes(jobs, setup, model)

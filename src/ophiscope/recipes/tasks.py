@@ -1,0 +1,76 @@
+"""Drawn questions by name, for environments: ``phantom-image/L1``, ``phantom-video/when``, ``phantom-volume/where``."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from ophiscope.agent.assemble import SetupOptions
+from ophiscope.agent.assemble import build_setup as build_case_setup
+from ophiscope.core.answer_key import AnswerKey
+from ophiscope.core.case import Case
+from ophiscope.core.chat import ModelCard, Reply, Request
+from ophiscope.errors import ModelFailed, WrongInput
+from ophiscope.recipes.nano.items import draw_phantom
+from ophiscope.recipes.nano.tasks import CARD as IMAGE_CARD
+from ophiscope.recipes.nano.tasks import build_setup
+from ophiscope.recipes.nano_video.body_tasks import BODY_TOOLS, draw_body_task
+from ophiscope.recipes.nano_video.shape import CARD as VIDEO_CARD
+from ophiscope.recipes.nano_video.tasks import LIMITS, SHORT, VIDEO_TOOLS, draw_video_task
+from ophiscope.train.rollouts import RolloutTask
+from ophiscope.worlds.body_asks import BodyKind
+from ophiscope.worlds.draw import Needle
+from ophiscope.worlds.procedure_asks import ProcedureKind
+
+__all__ = ["build_draw", "list_names"]
+
+
+def list_names() -> list[str]:
+    """All of them."""
+    return [
+        *(f"phantom-image/{kind}" for kind in Needle),
+        *(f"phantom-video/{kind}" for kind in ProcedureKind),
+        *(f"phantom-volume/{kind}" for kind in BodyKind),
+    ]
+
+
+def build_draw(card: ModelCard | None = None) -> Callable[[str, int], RolloutTask]:
+    """The question of a name and a seed.
+
+    Args:
+        card: Of the model that will be asked: its view sizes and coordinates; None for those of nano.
+    """
+    image, video = card or IMAGE_CARD, card or VIDEO_CARD
+
+    def draw(name: str, seed: int) -> RolloutTask:
+        if name not in list_names():
+            raise WrongInput(f"Unknown task {name!r}; accepted are {', '.join(list_names())}.")
+        if seed < 0:
+            raise WrongInput(f"Seed {seed} must be 0 or more.")
+        family, _, kind = name.partition("/")
+        if family == "phantom-image":
+            phantom = draw_phantom(seed, Needle(kind), whole=False)
+            return RolloutTask(phantom.case, phantom.key, build_setup(phantom.case, None, card=image))
+        if family == "phantom-video":
+            procedure = draw_video_task(seed, ProcedureKind(kind), SHORT)
+            return _build(procedure.case, procedure.key, video, VIDEO_TOOLS)
+        body = draw_body_task(seed, BodyKind(kind))
+        return _build(body.case, body.key, video, BODY_TOOLS)
+
+    return draw
+
+
+def _build(case: Case, key: AnswerKey, card: ModelCard, tools: tuple[str, ...]) -> RolloutTask:
+    setup = build_case_setup(case, _Elsewhere(card), None, SetupOptions(tools=tools, limits=LIMITS))
+    return RolloutTask(case, key, setup)
+
+
+@dataclass(frozen=True, slots=True)
+class _Elsewhere:
+    """A model that is asked by somebody else."""
+
+    card: ModelCard
+
+    def sample(self, requests: Sequence[Request]) -> list[Reply]:
+        raise ModelFailed(f"{self.card.name} is asked elsewhere; {len(requests)} requests came here.")
+
+    def close(self, session: str) -> None:
+        return
