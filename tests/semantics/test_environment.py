@@ -91,6 +91,6 @@ def test_wrong_use_is_one_line() -> None:
     with pytest.raises(WrongInput, match="0 or more"):
         environment.reset("phantom-image/L1", -1)
     environment.reset("phantom-image/L1", 0)
-    environment.step("<answer>yes</answer>")
+    assert environment.step("<answer>cannot tell</answer>").done
     with pytest.raises(WrongInput, match="call reset first"):
         environment.step("<answer>yes</answer>")
