@@ -35,14 +35,15 @@ def decide_body(ask: BodyAsk, walked: Walked) -> Step:
     lesions = _find_lesions(ask.organ, walked.slices)
     if lesions and ask.kind is not BodyKind.HOW_MANY:
         return _tell(ask, next(iter(lesions.values())), walked)
-    span = _find_span(ask.organ, walked)
-    if span is None:
+    inside = [one.position_mm for one in walked.slices if _is_overview(one, walked) and ask.organ in one.organs]
+    if not inside:
         return Step(f"I see no {ask.organ}.", answer="cannot tell")
-    left = _find_next(span, walked)
+    left = _find_next(_widen(inside, walked.overview_mm), walked)
     if left is not None and walked.calls_left:
         low, high = left
         arguments = {"axis": "axial", "start_mm": plain_number(low), "end_mm": plain_number(high)}
-        return Step(f"The {ask.organ} lies here.", ("crop_stack", arguments))
+        first, last = render_number(min(inside)), render_number(max(inside))
+        return Step(f"The {ask.organ} shows from {first} to {last} mm.", ("crop_stack", arguments))
     if ask.kind is BodyKind.HOW_MANY:
         return Step(f"Lesions seen: {len(lesions)}.", answer=str(len(lesions)) + _cite_all(walked))
     if ask.kind is BodyKind.ANY:
@@ -76,14 +77,14 @@ def _tell(ask: BodyAsk, seen: Sequence[tuple[float, SeenLesion]], walked: Walked
     return Step(think, ("get_slice", {"axis": "axial", "position_mm": plain_number(at_mm)}))
 
 
-def _find_span(organ: Organ, walked: Walked) -> tuple[float, float] | None:
-    """From the slice of the overview below the organ to the one above it."""
-    shown = walked.overview_mm
-    inside = [one.position_mm for one in walked.slices if one.position_mm in shown and organ in one.organs]
-    if not inside:
-        return None
-    first, last = shown.index(min(inside)), shown.index(max(inside))
-    return shown[max(first - 1, 0)], shown[min(last + 1, len(shown) - 1)]
+def _is_overview(one: SeenSlice, walked: Walked) -> bool:
+    return one.position_mm in walked.overview_mm
+
+
+def _widen(inside: Sequence[float], overview_mm: Sequence[float]) -> tuple[float, float]:
+    """From the slice of the overview below an organ to the one above it."""
+    first, last = overview_mm.index(min(inside)), overview_mm.index(max(inside))
+    return overview_mm[max(first - 1, 0)], overview_mm[min(last + 1, len(overview_mm) - 1)]
 
 
 def _find_next(span: tuple[float, float], walked: Walked) -> tuple[float, float] | None:

@@ -121,7 +121,7 @@ def _time(gap: _Gap, seen: Watched) -> Step:
     before, after = render_number(gap.before.time_s), render_number(gap.after.time_s)
     if not seen.calls_left:
         return Step("It lies in this gap.", answer=f"interval {before}-{after} s")
-    return Step(f"Not there at {before} s, there at {after} s.", _crop(*_choose_window(gap, contact, seen)))
+    return Step(f"There at {after} s, not at {before} s.", _crop(*_choose_window(gap, contact, seen)))
 
 
 def _crop(start_s: float, end_s: float) -> tuple[str, dict[str, float]]:

@@ -12,7 +12,7 @@ import torch
 
 from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
 
-__all__ = ["init_number_rows"]
+__all__ = ["init_number_rows", "mark_number_rows"]
 
 _LONGEST, _SHORTEST, _WAVES = 2000.0, 20.0, 12
 
@@ -35,3 +35,22 @@ def init_number_rows(model: Any, zero_id: int, *, seed: int) -> None:
     with torch.no_grad():
         others = weight[zero_id + GREATEST_NUMBER + 1 :].norm(dim=1).mean()
         weight[zero_id : zero_id + GREATEST_NUMBER + 1] = rows * (others / rows.norm(dim=1).mean())
+
+
+def mark_number_rows(model: Any, zero_id: int, *, seed: int, share: float = 1.0) -> None:
+    """Give every number a direction of its own beside the curve, so that it can be copied exactly.
+
+    On the curve alone 408 and 409 have a cosine of .92: good for places, which may be a little off, and useless for
+    stamps, of which the very one is wanted.
+
+    Args:
+        model: Whose embedding rows are changed.
+        zero_id: Id of the number 0; the others follow.
+        seed: Of the directions.
+        share: Their length over that of the rows.
+    """
+    weight = model.model.language_model.embed_tokens.weight
+    with torch.no_grad():
+        rows = weight[zero_id : zero_id + GREATEST_NUMBER + 1]
+        own = torch.randn(rows.shape, generator=torch.Generator().manual_seed(seed + 1))
+        rows += own * (share * rows.norm(dim=1).mean() / own.norm(dim=1).mean())

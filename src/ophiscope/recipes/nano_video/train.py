@@ -27,7 +27,7 @@ from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.tokens import TextCodec, load_codec
 from ophiscope.models.local.vision import encode_images
 from ophiscope.protocol.templates import VISION_END
-from ophiscope.recipes.nano.numbers import init_number_rows
+from ophiscope.recipes.nano.numbers import init_number_rows, mark_number_rows
 from ophiscope.recipes.nano.optimizer import build_optimizers, step_optimizers
 from ophiscope.recipes.nano.state import read_sight, resume_state, write_state
 from ophiscope.recipes.nano.vocabulary import GREATEST_NUMBER
@@ -127,6 +127,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--frames", type=Path, required=True, help="state.pt of stage 1")
     parser.add_argument("--start", type=Path, default=None, help="checkpoint of an image model: its decoder and words")
+    parser.add_argument("--marked", action="store_true", help="the numbers of --start have directions of their own")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -146,13 +147,18 @@ def main() -> None:
     )
     model: Any = build_nano_model(config, seed=args.seed)
     init_number_rows(model, codec.encode("0")[0], seed=args.seed)
+    seen = SeenHead(VIDEO_SHAPE.hidden)
     if args.start is not None:
         begin_from(model, codec, args.start)
+        if (args.start / "state.pt").exists():
+            seen.load_state_dict(torch.load(args.start / "state.pt", weights_only=True)["seen"])
+    if not args.marked:
+        mark_number_rows(model, codec.encode("0")[0], seed=args.seed)
     sight, head = read_sight(args.frames), FrameHead(VIDEO_SHAPE.hidden)
     model.model.visual.load_state_dict(sight.tower)
     head.load_state_dict(sight.heads)
     model.model.visual.requires_grad_(args.train_tower)
-    _train(args, {"model": model, "heads": head, "seen": SeenHead(VIDEO_SHAPE.hidden)}, codec)
+    _train(args, {"model": model, "heads": head, "seen": seen}, codec)
 
 
 def begin_from(model: Any, codec: TextCodec, folder: Path) -> int:

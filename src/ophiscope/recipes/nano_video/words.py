@@ -14,12 +14,12 @@ __all__ = ["find_weighty_ids", "train_video_tokenizer"]
 _PHRASES = (
     "crop_video\", \"arguments\": {\"start_s\": ", ", \"end_s\": ", "get_frame\", \"arguments\": {\"time_s\": ",
     "}}</tool_call>", "\", \"views\": [", "], \"interval_s\": [", "], \"time_s\": ", " s\n", "interval ", " s: ",
-    "Not there at ", " s, there at ", " s.", "Contact from ", " to ", " frames; ", " are shown", " video ", "0 to ",
+    "There at ", " s, not at ", " s.", "Contact from ", " to ", " frames; ", " are shown", " video ", "0 to ",
     "the key frames nearest to even times",
     "crop_stack\", \"arguments\": {\"axis\": \"axial\", \"start_mm\": ", ", \"end_mm\": ",
     "get_slice\", \"arguments\": {\"axis\": \"axial\", \"position_mm\": ", "], \"axis\": \"axial\", \"interval_mm\": [",
     ", \"axis\": \"axial\", \"position_mm\": ", "axial ", "coronal ", "sagittal ", " mm\n", " mm.", " mm ", " mm, ",
-    " slices", "It shows at ", "position ", " lies here.", "Lesions seen: ", " volume, ",
+    " slices", "It shows at ", "position ", " shows from ", "Lesions seen: ", " volume, ",
 )  # fmt: skip
 _CORPUS_PER_KIND = 60
 
