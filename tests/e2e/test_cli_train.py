@@ -10,6 +10,7 @@ import torch
 from cli_runs import start_cli
 from ophiscope.apps.cli import run
 from ophiscope.recipes.registry import RECIPES
+from ophiscope.train.plots import can_plot, plot_run
 
 SMALL = ("rl.group=2", "rl.questions=1", "save_every=1", "worlds.kinds=['L1']")
 
@@ -35,6 +36,7 @@ def test_a_run_that_was_stopped_ends_in_the_same_weights(tmp_path: Path, capsys:
     assert [line["step"] for line in lines] == [1, 2, 3]
     assert {"rewards", "correct", "evidence", "looked", "calls", "malformed", "loss", "ratio_off"} < lines[1].keys()
     assert all(line["ratio_off"] < 1e-4 for line in lines)
+    assert (tmp_path / "parts" / "figures.png").exists() == can_plot()
     said = capsys.readouterr()
     assert "step 3/3" in said.err
     assert "min left" in said.err
@@ -131,3 +133,13 @@ def test_every_recipe_has_a_config_and_a_readme(capsys: pytest.CaptureFixture[st
         assert name in listed
         assert recipe.config.exists()
         assert recipe.config.with_name("README.md").exists()
+
+
+def test_the_picture_of_a_run_has_its_lines(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    line = {
+        "rewards": {"accuracy": 0.5, "total": 0.6}, "correct": 0.5, "looked": 1.0, "evidence": None, "calls": 1.5,
+        "malformed": 0.0, "clipped": 0.0, "silent": 0.25,
+    }  # fmt: skip
+    plot_run([line | {"step": step, "correct": step / 30} for step in range(1, 31)], tmp_path / "figures.png")
+    assert (tmp_path / "figures.png").read_bytes().startswith(b"\x89PNG")

@@ -88,6 +88,7 @@ def run_recipe(name: str, options: RunOptions) -> dict[str, Any]:
     if options.dry_run:
         return said | _try_out(config, model, draw)
     from ophiscope.models.local.load import write_checkpoint
+    from ophiscope.train.plots import can_plot, plot_run
     from ophiscope.train.run_folder import RunFolder
 
     folder = RunFolder(options.out or Path("runs") / name, config.model_dump(mode="json"))
@@ -97,6 +98,8 @@ def run_recipe(name: str, options: RunOptions) -> dict[str, Any]:
         checkpoint.mkdir(exist_ok=True)
         write_checkpoint(checkpoint, model.parts.model, model.parts.codec.tokenizer, half=True)
         metrics = folder.read_metrics()
+        if can_plot():
+            plot_run(metrics, folder.path / "figures.png")
     finally:
         folder.close()
     return said | {"out": str(folder.path), "checkpoint": str(checkpoint), "steps": len(metrics), "last": metrics[-1]}
