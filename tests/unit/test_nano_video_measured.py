@@ -133,3 +133,9 @@ def test_tables_hold_every_row_with_its_interval() -> None:
     assert len(kinds) == 3
     assert kinds[2].startswith("| when | tools | when | ")
     assert f" of {N} (" in kinds[2]
+
+
+def test_without_tools_an_episode_has_none() -> None:
+    case = list_tasks("when", 1)[0]().case
+    assert set_up(case, Blind(), ()).tools == ()
+    assert {tool.name for tool in set_up(case, Blind()).tools} == {"crop_video", "get_frame"}

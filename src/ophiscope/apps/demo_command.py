@@ -35,7 +35,9 @@ class _Asked(NamedTuple):
 
 _PARTS = (
     _Asked("image", "Is there a polyp?", "a colonoscopy image: Kvasir-SEG (Simula Research Laboratory), CC BY 4.0"),
-    _Asked("video", "When is a clip applied?", "ten seconds of a laparoscopy: RViMLab/endoscopy, MIT"),
+    _Asked(
+        "video", "Which instrument touches the tissue at 4 s?", "ten seconds of a laparoscopy: RViMLab/endoscopy, MIT"
+    ),
 )
 
 

@@ -23,7 +23,7 @@ from ophiscope.train.reward_facts import EpisodeFacts, Looked
 
 __all__ = ["main", "measure", "start_policy", "train_arm"]
 
-_GROUP, _GROUPS, _STEPS, _LR = 8, 32, 200, 3e-3
+_GROUP, _GROUPS, _STEPS, _LR = 8, 32, 200, 1e-3
 _TAUGHT, _TAUGHT_LR, _TAUGHT_BATCH = 150, 2e-3, 256
 _TESTED = 4000
 _METRICS = ("r@.5", "miou", "accuracy", "looked")

@@ -161,7 +161,7 @@ def set_up(case: Case, model: ChatModel, tools: Sequence[str] | None = None) -> 
     """As trajectories were written."""
     if tools is None:
         tools = BODY_TOOLS if case.studies[0].header.kind is StudyKind.VOLUME else VIDEO_TOOLS
-    return build_setup(case, model, None, SetupOptions(tools=tuple(tools), limits=LIMITS))
+    return build_setup(case, model, None, SetupOptions(tools=tuple(tools) or "none", limits=LIMITS))
 
 
 def widen(card: ModelCard, frames: int) -> ModelCard:

@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ophiscope.core.message import Role
 from ophiscope.core.trace import StopReason
 from ophiscope.models.local.forward import compute_logits
 from ophiscope.models.local.load import load_nano_model, write_checkpoint
@@ -63,11 +64,13 @@ class VideoBatches(torch.utils.data.IterableDataset[VideoBatch]):
         folder: Of the tokenizer.
         batch: How many to a batch.
         first_seed: Of the trajectories.
+        aim: Share of trajectories that end with the first call.
         tower: Encodes the pictures here; None leaves that to the training process.
     """
 
-    def __init__(self, folder: Path, *, batch: int, first_seed: int, tower: Any = None) -> None:
-        self._folder, self._batch, self._first_seed, self._tower = folder, batch, first_seed, tower
+    def __init__(self, folder: Path, *, batch: int, first_seed: int, aim: float = 0.0, tower: Any = None) -> None:
+        self._folder, self._batch, self._first_seed = folder, batch, first_seed
+        self._aim, self._tower = aim, tower
 
     def __iter__(self) -> Iterator[VideoBatch]:
         torch.set_num_threads(1)
@@ -78,7 +81,7 @@ class VideoBatches(torch.utils.data.IterableDataset[VideoBatch]):
         pool: list[VideoExample] = []
         seed = self._first_seed + offset
         while True:
-            example = encode_trajectory(seed, codec)
+            example = encode_trajectory(seed, codec, aim=self._aim)
             pool += [example] if example is not None else []
             seed += step
             if len(pool) == _POOL * self._batch:
@@ -105,13 +108,24 @@ class VideoExample(NamedTuple):
     seen_F_L: Tensor
 
 
-def encode_trajectory(seed: int, codec: TextCodec) -> VideoExample | None:
-    """The trajectory of a seed; None where it came to no answer or is too long."""
+def encode_trajectory(seed: int, codec: TextCodec, *, aim: float = 0.0) -> VideoExample | None:
+    """The trajectory of a seed; None where it came to no answer or is too long.
+
+    Args:
+        seed: Of the trajectory.
+        codec: The tokenizer.
+        aim: Share of trajectories that end with the first call: where to look is the hardest thing to learn, and twice
+            as many of these are read in a second.
+    """
     outcome, seen_F_L = draw_trajectory(seed)
     if outcome.stop is not StopReason.ANSWERED:
         return None
+    messages = outcome.messages
+    if np.random.default_rng([seed, 31]).random() < aim:
+        messages = messages[: 1 + next(i for i, message in enumerate(messages) if message.role is Role.ASSISTANT)]
+        seen_F_L = seen_F_L[: sum(len(message.views) for message in messages)]
     example = encode_messages(
-        outcome.messages,
+        messages,
         family=CARD.family,
         encode_text=codec.encode,
         special_ids=codec.special_ids,
@@ -127,6 +141,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--frames", type=Path, required=True, help="state.pt of stage 1")
     parser.add_argument("--start", type=Path, default=None, help="checkpoint of an image model: its decoder and words")
+    parser.add_argument("--aim", type=float, default=0.0, help="share of trajectories that end with the first call")
     parser.add_argument("--marked", action="store_true", help="the numbers of --start have directions of their own")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)
@@ -185,7 +200,7 @@ def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) 
     start = resume_state(args.out, modules, optimizers)
     tower = None if args.train_tower else model.model.visual
     first_seed = 1_000_000_000 * (args.seed + 1) + 2 * start * args.batch
-    stream = VideoBatches(args.out, batch=args.batch, first_seed=first_seed, tower=tower)
+    stream = VideoBatches(args.out, batch=args.batch, first_seed=first_seed, aim=args.aim, tower=tower)
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=4)
     labelled = torch.utils.data.DataLoader(
         LabelledFrames(args.seed + 77 + 1000 * start, 48), batch_size=None, num_workers=1, prefetch_factor=2
