@@ -58,11 +58,11 @@ def _demonstrate(lines: Lines, generator: torch.Generator) -> Tensor:
     return torch.stack([torch.logit(centre.clamp(0.02, 0.98)), torch.logit(share)], 1)
 
 
-def train_arm(policy: MicroPolicy, arm: Arm, seed: int) -> MicroPolicy:
+def train_arm(policy: MicroPolicy, arm: Arm, seed: int, *, lr: float = _LR) -> MicroPolicy:
     """Reinforce a copy of a policy; time lines and draws are those of the seed, whatever the arm."""
     policy = copy.deepcopy(policy)
     generator, rng = torch.Generator().manual_seed(10_000 + seed), np.random.default_rng(seed)
-    optimizer = torch.optim.Adam(policy.parameters(), _LR)
+    optimizer = torch.optim.Adam(policy.parameters(), lr)
     for _ in range(_STEPS):
         lines = Lines(*(part.repeat_interleave(_GROUP, 0) for part in draw_lines(_GROUPS, generator)))
         with torch.no_grad():
@@ -135,6 +135,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=30)
+    parser.add_argument("--lr", type=float, default=_LR)
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.parent.mkdir(parents=True, exist_ok=True)
@@ -146,7 +147,7 @@ def main() -> None:
             if (seed, name) in known:
                 continue
             began = time.monotonic()
-            policy = start if name == "start" else train_arm(start, ARMS[name], seed)
+            policy = start if name == "start" else train_arm(start, ARMS[name], seed, lr=args.lr)
             row = {"seed": seed, "arm": name, **measure(policy, seed), "seconds": round(time.monotonic() - began, 1)}
             rows.append(row)
             with open(args.out, "a", encoding="utf-8") as file:
