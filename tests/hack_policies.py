@@ -11,11 +11,11 @@ from dataclasses import replace
 import numpy as np
 
 from ophiscope.core.action import Call
-from ophiscope.core.chat import ChatModel, FinishReason, ModelCard, Reply, Request
-from ophiscope.core.message import Message, Role
+from ophiscope.core.chat import ChatModel, ModelCard, Reply, Request
 from ophiscope.protocol.grammar import render_answer, render_call
+from ophiscope.worlds.looking import Speaker, count_calls
 
-__all__ = ["TRICKS_IMAGE", "TRICKS_VIDEO", "Scene", "Trick", "Uncited"]
+__all__ = ["TRICKS_IMAGE", "TRICKS_VIDEO", "Scene", "Uncited", "trick"]
 
 THINK = "Let me see."
 
@@ -42,25 +42,9 @@ Plan = Callable[[Scene, int], str]
 """What is written at a turn, from 0; citing is left to it."""
 
 
-class Trick:
-    """A :class:`~ophiscope.core.chat.ChatModel` that follows a plan."""
-
-    def __init__(self, plan: Plan, scene: Scene, card: ModelCard) -> None:
-        self._plan, self._scene, self._card = plan, scene, card
-
-    @property
-    def card(self) -> ModelCard:
-        return self._card
-
-    def sample(self, requests: Sequence[Request]) -> list[Reply]:
-        return [Reply(self._reply(request.messages), FinishReason.STOP) for request in requests]
-
-    def close(self, session: str) -> None:
-        """Nothing is kept."""
-
-    def _reply(self, messages: Sequence[Message]) -> str:
-        turn = sum(message.role is Role.ASSISTANT for message in messages)
-        return self._plan(self._scene, turn)
+def trick(plan: Plan, scene: Scene, card: ModelCard) -> Speaker:
+    """A model that follows a plan."""
+    return Speaker(card, lambda messages: plan(scene, count_calls(messages)))
 
 
 class Uncited:

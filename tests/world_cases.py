@@ -25,7 +25,7 @@ from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
 from ophiscope.train.collect import collect_episode
 from ophiscope.worlds.asks import Posed, pose_question
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
-from ophiscope.worlds.oracle import Oracle
+from ophiscope.worlds.oracle import build_oracle
 from ophiscope.worlds.percepts import Seen, compute_seen
 from ophiscope.worlds.study import build_lazy_phantom
 from ophiscope.worlds.world import Detail, Lesion, Margin, Pattern, World
@@ -91,7 +91,7 @@ def run_oracle(task: Task) -> Ran:
         policy=POLICY,
         limits=Limits(),
     )
-    return Ran(*task, collect_episode(case, Oracle(task.world, task.posed.ask, CARD), setup, session="oracle"))
+    return Ran(*task, collect_episode(case, build_oracle(task.world, task.posed.ask, CARD), setup, session="oracle"))
 
 
 @lru_cache(maxsize=1024)

@@ -143,3 +143,12 @@ def test_the_picture_of_a_run_has_its_lines(tmp_path: Path) -> None:
     }  # fmt: skip
     plot_run([line | {"step": step, "correct": step / 30} for step in range(1, 31)], tmp_path / "figures.png")
     assert (tmp_path / "figures.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_figures_of_steps_without_a_state_are_dropped(tmp_path: Path) -> None:
+    """Killed before the first state was kept: the same command begins anew and tells every step once."""
+    assert train(tmp_path / "run", "steps=2") == 0
+    (tmp_path / "run" / "state.pt").unlink()
+    assert train(tmp_path / "run", "steps=2") == 0
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2]

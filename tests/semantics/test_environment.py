@@ -12,13 +12,13 @@ from ophiscope.errors import WrongInput
 from ophiscope.recipes.nano_video.shape import CARD
 from ophiscope.recipes.nano_video.tasks import SHORT, draw_video_task
 from ophiscope.worlds.procedure_asks import ProcedureKind
-from ophiscope.worlds.procedure_oracle import ProcedureOracle
+from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 
 
 def play(seed: int, environment: env.Environment) -> tuple[list[Message], env.EnvStep]:
     """The oracle as a policy that lives elsewhere: it sees the messages and nothing of this process."""
     task = draw_video_task(seed, ProcedureKind.WHEN, SHORT)
-    oracle = ProcedureOracle(task.procedure, task.ask, CARD)
+    oracle = build_procedure_oracle(task.procedure, task.ask, CARD)
     messages = list(environment.reset("phantom-video/when", seed))
     while True:
         text = oracle.sample([Request("s", tuple(messages), 0, 512)])[0].text

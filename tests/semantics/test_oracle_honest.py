@@ -25,7 +25,7 @@ from ophiscope.metrics.overlap import compute_box_overlap
 from ophiscope.protocol.grammar import parse_reply
 from ophiscope.worlds.asks import AskKind, pose_question
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
-from ophiscope.worlds.oracle import Oracle
+from ophiscope.worlds.oracle import build_oracle
 from ophiscope.worlds.percepts import compute_seen
 from ophiscope.worlds.render import PhantomSource
 from ophiscope.worlds.study import build_lazy_phantom
@@ -285,6 +285,6 @@ def test_what_is_counted_is_in_view_as_a_whole() -> None:
 def test_an_oracle_is_a_model_like_any_other() -> None:
     task = draw_task(1, Needle.L1)
     shown, _ = next(list_turns(run_seed(1, Needle.L1).outcome.messages))
-    reply = Oracle(task.world, task.posed.ask, CARD).sample([Request("s", shown, seed=0, max_tokens=64)])[0]
+    reply = build_oracle(task.world, task.posed.ask, CARD).sample([Request("s", shown, seed=0, max_tokens=64)])[0]
     assert reply.finish is FinishReason.STOP
     assert reply.token_ids is None

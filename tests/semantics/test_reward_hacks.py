@@ -7,11 +7,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from hack_policies import TRICKS_IMAGE, TRICKS_VIDEO, Scene, Trick, Uncited
+from hack_policies import TRICKS_IMAGE, TRICKS_VIDEO, Scene, Uncited, trick
 from ophiscope.agent.setup import Setup
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
-from ophiscope.core.chat import ChatModel
+from ophiscope.core.chat import ChatModel, Reply, Request
 from ophiscope.recipes.nano.items import draw_phantom
 from ophiscope.recipes.nano.tasks import CARD as IMAGE_CARD
 from ophiscope.recipes.nano.tasks import build_setup as build_image_setup
@@ -23,8 +23,9 @@ from ophiscope.train.presets import PRESETS
 from ophiscope.train.reward_facts import EpisodeFacts, Looked, build_facts
 from ophiscope.train.rewards import atrl_paper, compute_paper_evidence
 from ophiscope.worlds.draw import Needle
+from ophiscope.worlds.looking import Speaker
 from ophiscope.worlds.procedure_asks import ProcedureKind
-from ophiscope.worlds.procedure_oracle import ProcedureOracle
+from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 
 N = 16
 MARGIN = 0.4
@@ -51,7 +52,7 @@ def play_videos() -> dict[str, list[EpisodeFacts]]:
     facts: dict[str, list[EpisodeFacts]] = {name: [] for name in ("honest", "cites nothing", *TRICKS_VIDEO)}
     for seed in range(N):
         task = draw_video_task(seed, KINDS[seed % len(KINDS)], SHORT)
-        oracle = ProcedureOracle(task.procedure, task.ask, VIDEO_CARD)
+        oracle = build_procedure_oracle(task.procedure, task.ask, VIDEO_CARD)
         length_s = task.procedure.duration_s
 
         def scene() -> Scene:
@@ -59,7 +60,7 @@ def play_videos() -> dict[str, list[EpisodeFacts]]:
             return Scene(said, task.case.question, task.case.options, length_s=length_s, seed=seed)  # noqa: B023
 
         models: dict[str, ChatModel] = {"honest": oracle, "cites nothing": Uncited(oracle)}
-        models |= {name: Trick(plan, scene(), VIDEO_CARD) for name, plan in TRICKS_VIDEO.items()}
+        models |= {name: trick(plan, scene(), VIDEO_CARD) for name, plan in TRICKS_VIDEO.items()}
         add(facts, models, task.case, task.key, lambda model, case=task.case: set_up(case, model))
     return facts
 
@@ -72,7 +73,7 @@ def play_images() -> dict[str, list[EpisodeFacts]]:
         oracle, case = phantom.build_oracle(), phantom.case
         models: dict[str, ChatModel] = {"honest": oracle, "cites nothing": Uncited(oracle)}
         for name, plan in TRICKS_IMAGE.items():
-            models[name] = Trick(plan, Scene(guess(case, 0), case.question, case.options, seed=seed), IMAGE_CARD)
+            models[name] = trick(plan, Scene(guess(case, 0), case.question, case.options, seed=seed), IMAGE_CARD)
         add(facts, models, case, phantom.key, lambda _, case=case: build_image_setup(case, None))
     return facts
 
@@ -112,8 +113,8 @@ def test_no_trick_moves_a_group_towards_itself(played: Callable[[], dict[str, li
     for preset in OURS:
         for name in facts.keys() - {"honest", "cites nothing"}:
             won = []
-            for honest, trick in zip(facts["honest"], facts[name], strict=True):
-                advantages = PRESETS[preset].score([honest] + [trick] * 7).advantages_G
+            for honest, tricky in zip(facts["honest"], facts[name], strict=True):
+                advantages = PRESETS[preset].score([honest] + [tricky] * 7).advantages_G
                 won.append(advantages[0] > advantages[1])
             assert np.mean(won) >= 0.8, (preset, name)
 
@@ -147,12 +148,16 @@ def test_what_pays_under_the_rewards_of_the_papers() -> None:
 def test_ground_truth_reaches_rewards_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Facts are built after the episode, from its outcome and the key; the loop is given neither."""
     task = draw_video_task(1, ProcedureKind.WHEN, SHORT)
-    oracle = ProcedureOracle(task.procedure, task.ask, VIDEO_CARD)
+    oracle = build_procedure_oracle(task.procedure, task.ask, VIDEO_CARD)
     setup = set_up(task.case, oracle)
-    seen: list[Sequence[object]] = []
-    monkeypatch.setattr(
-        oracle, "sample", lambda requests: seen.append(requests) or type(oracle).sample(oracle, requests)
-    )
+    seen: list[str] = []
+
+    def sample(requests: Sequence[Request]) -> list[Reply]:
+        seen.extend(message.text for request in requests for message in request.messages)
+        return Speaker.sample(oracle, requests)
+
+    monkeypatch.setattr(oracle, "sample", sample)
     outcome = collect_episode(task.case, oracle, setup, session="s")
-    assert task.key.text not in repr([request.messages for requests in seen for request in requests])  # type: ignore[attr-defined]
+    assert any(task.case.question in text for text in seen)
+    assert not any(task.key.text in text for text in seen)
     assert build_facts(outcome, task.key).correct

@@ -17,10 +17,11 @@ from ophiscope.data.seg_pack import Annotation, SegRow, Split
 from ophiscope.metrics.answers import grade
 from ophiscope.metrics.overlap import compute_box_overlap
 from ophiscope.protocol.grammar import parse_reply
+from ophiscope.recipes.mixture import draw_kind
 from ophiscope.recipes.nano.arms import ARMS, write_arm_trajectory
 from ophiscope.recipes.nano.dense import _token_places
 from ophiscope.recipes.nano.real_pictures import RealPicture
-from ophiscope.recipes.nano.stream import draw_kind, draw_task
+from ophiscope.recipes.nano.stream import draw_task
 from ophiscope.recipes.nano.tasks import AIMING, MIXTURE, draw_phantom_task, draw_real_task, write_trajectory
 from ophiscope.recipes.nano.vision_data import (
     DETAILS,

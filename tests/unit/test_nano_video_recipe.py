@@ -14,13 +14,14 @@ from ophiscope.core.trace import StopReason
 from ophiscope.models.local.forward import TokenBatch, compute_hidden
 from ophiscope.models.local.nano import build_nano_config, build_nano_model
 from ophiscope.models.local.tokens import load_codec
+from ophiscope.recipes.mixture import draw_kind
 from ophiscope.recipes.nano_video.frames import CLOSE_WH, LABELS, draw_frames
 from ophiscope.recipes.nano_video.pretrain_frames import FrameHead, compute_frame_loss
 from ophiscope.recipes.nano_video.seen import SEEN, KeptStates, SeenHead, compute_seen_loss, kept_states
 from ophiscope.recipes.nano_video.shape import FRAME_WH, VIDEO_SHAPE
 from ophiscope.recipes.nano_video.slices import draw_slices
 from ophiscope.recipes.nano_video.tasks import MIXTURE, SHORT, draw_video_task, write_video_trajectory
-from ophiscope.recipes.nano_video.trajectories import BODY_SHARE, draw_from, draw_trajectory
+from ophiscope.recipes.nano_video.trajectories import BODY_SHARE, draw_trajectory
 from ophiscope.recipes.nano_video.words import train_video_tokenizer
 from ophiscope.worlds.procedure_asks import ProcedureKind
 
@@ -51,7 +52,7 @@ def test_colours_are_known_in_close_frames_alone() -> None:
 
 
 def test_the_mixture_is_drawn_as_it_says() -> None:
-    kinds, whole = [draw_from(MIXTURE, seed) for seed in range(2000)], sum(MIXTURE.values())
+    kinds, whole = [draw_kind(seed, MIXTURE) for seed in range(2000)], sum(MIXTURE.values())
     for kind, share in MIXTURE.items():
         assert kinds.count(kind) / len(kinds) == pytest.approx(share / whole, abs=0.03)
 

@@ -13,7 +13,7 @@ from ophiscope.ledger.sink import MemorySink
 from ophiscope.metrics.answers import Grade, grade
 from ophiscope.worlds.procedure_asks import ProcedureKind, pose_procedure
 from ophiscope.worlds.procedure_draw import ProcedureRecipe, draw_procedure
-from ophiscope.worlds.procedure_oracle import ProcedureOracle
+from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 from ophiscope.worlds.procedure_study import build_lazy_procedure
 
 CARD = ModelCard(
@@ -38,7 +38,7 @@ def run(kind: ProcedureKind, recipe: ProcedureRecipe, seeds: range) -> list[tupl
         posed = pose_procedure(np.random.default_rng(seed), procedure, study, kind)
         if posed is None:
             continue
-        oracle = ProcedureOracle(procedure, posed.ask, CARD)
+        oracle = build_procedure_oracle(procedure, posed.ask, CARD)
         setup = build_setup(posed.case, oracle, None, SetupOptions(tools=("crop_video", "get_frame")))
         sink = MemorySink(build_manifest(setup, seed=0), lambda: datetime.now(UTC))
         outcome = run_episode(Job(posed.case, sink, "s", keeps_media=False), setup, oracle)

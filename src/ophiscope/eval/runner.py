@@ -13,6 +13,7 @@ from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.eval.records import EventTape, ItemRecord, build_record
+from ophiscope.ledger.disk import read_whole_lines
 from ophiscope.metrics.answers import Grade, grade
 from ophiscope.metrics.tools import Target
 
@@ -48,10 +49,7 @@ class ItemSource(NamedTuple):
 
 def read_records(path: Path) -> dict[str, ItemRecord]:
     """The records of an earlier run by name; none where there is no file. A torn last line is left out."""
-    if not path.is_file():
-        return {}
-    whole, _, _ = path.read_text("utf-8").rpartition("\n")
-    records = [ItemRecord.model_validate_json(line) for line in whole.splitlines()]
+    records = [ItemRecord.model_validate_json(line) for line in read_whole_lines(path)]
     return {record.name: record for record in records}
 
 

@@ -30,6 +30,7 @@ __all__ = [
     "make_folder",
     "open_file",
     "open_folder",
+    "read_whole_lines",
     "remove_file",
     "write_file",
 ]
@@ -228,3 +229,8 @@ def open_file(parent: int, name: str) -> int:
 def list_names(handle: int) -> list[str]:
     """Names in an open folder, sorted."""
     return sorted(os.listdir(handle))
+
+
+def read_whole_lines(path: Path) -> list[str]:
+    """The lines of a record that grows; none where there is no file. A torn last line is left out."""
+    return path.read_text("utf-8").rpartition("\n")[0].splitlines() if path.is_file() else []

@@ -11,7 +11,7 @@ from typing import Any
 from ophiscope.errors import WrongInput
 from ophiscope.recipes.config import read_config
 
-__all__ = ["RECIPES", "Recipe", "RunOptions", "find_recipe", "run_recipe"]
+__all__ = ["RECIPES", "Recipe", "RunOptions", "find_recipe", "list_recipes", "run_recipe"]
 
 _HERE = Path(__file__).parent
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ophiscope.errors import WrongInput
-from ophiscope.ledger.disk import close_handle, guard, hold_folder
+from ophiscope.ledger.disk import close_handle, guard, hold_folder, read_whole_lines
 
 __all__ = ["RunFolder"]
 
@@ -72,16 +72,15 @@ class RunFolder:
             file.write(json.dumps(line) + "\n")
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The figures of all steps; a line that was cut off is left out."""
-        path = self._folder / _METRICS
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        found = []
-        for line in lines:
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                continue
-        return found
+        """The figures of all steps.
+
+        Raises:
+            WrongInput: If one of them is damaged.
+        """
+        try:
+            return [json.loads(line) for line in read_whole_lines(self._folder / _METRICS)]
+        except ValueError:
+            raise WrongInput(f"{self._folder / _METRICS} is damaged; remove it to go on without it.") from None
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Keep the last state; a half-written file never has its name.
@@ -105,13 +104,13 @@ class RunFolder:
             DiskFailed: If figures cannot be written back.
         """
         path = self._folder / _STATE
-        if not path.exists():
-            return None
+        state: dict[str, Any] | None = None
         try:
-            state: dict[str, Any] = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True) if path.exists() else None
         except Exception as error:
             raise WrongInput(f"{path} is damaged ({type(error).__name__}); remove it to begin anew.") from None
-        kept = [line for line in self.read_metrics() if line["step"] <= state["step"]]
+        done = state["step"] if state is not None else 0
+        kept = [line for line in self.read_metrics() if line["step"] <= done]
         with guard(f"write {_METRICS}"):
             (self._folder / _METRICS).write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
         return state

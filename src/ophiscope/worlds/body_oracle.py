@@ -9,13 +9,13 @@ from ophiscope.worlds.body import Body
 from ophiscope.worlds.body_asks import BodyAsk
 from ophiscope.worlds.body_decide import Walked, decide_body
 from ophiscope.worlds.body_see import SeenSlice, see_slice
-from ophiscope.worlds.looking import LookingOracle, Step, count_calls, plain_number, read_facts
+from ophiscope.worlds.looking import Speaker, count_calls, plain_number, read_facts, render_step
 
-__all__ = ["BodyOracle"]
+__all__ = ["build_body_oracle"]
 
 
-class BodyOracle(LookingOracle):
-    """Answers one case about one body.
+def build_body_oracle(body: Body, ask: BodyAsk, card: ModelCard, *, calls: int = 6) -> Speaker:
+    """Who answers one case about one body.
 
     Args:
         body: Seen only through :func:`~ophiscope.worlds.body_see.see_slice` of the slices that were shown.
@@ -24,11 +24,7 @@ class BodyOracle(LookingOracle):
         calls: Tool calls that it may make.
     """
 
-    def __init__(self, body: Body, ask: BodyAsk, card: ModelCard, *, calls: int = 6) -> None:
-        super().__init__(card, self._step)
-        self._body, self._ask, self._calls = body, ask, calls
-
-    def _step(self, messages: Sequence[Message]) -> Step:
+    def say(messages: Sequence[Message]) -> str:
         slices: dict[float, SeenSlice] = {}
         overview: list[float] = []
         for message in messages:
@@ -36,15 +32,17 @@ class BodyOracle(LookingOracle):
                 place = view.picture.place
                 if place is None or place.axis is not AxisName.AXIAL:
                     continue
-                seen = see_slice(self._body, place.value, view.picture.frame)
+                seen = see_slice(body, place.value, view.picture.frame)
                 at_mm = plain_number(place.value)
                 closer = at_mm not in slices or any(lesion.middle for lesion in seen.lesions)
                 slices |= {at_mm: seen._replace(position_mm=at_mm)} if closer else {}
                 overview += [at_mm] if message.role is Role.USER else []
         slabs = tuple(_read_slab(facts) for facts in read_facts(messages))
         ordered = tuple(slices[at_mm] for at_mm in sorted(slices))  # by their stamps, as these were shown
-        left = max(0, self._calls - count_calls(messages))
-        return decide_body(self._ask, Walked(ordered, tuple(sorted(overview)), slabs, left))
+        left = max(0, calls - count_calls(messages))
+        return render_step(decide_body(ask, Walked(ordered, tuple(sorted(overview)), slabs, left)))
+
+    return Speaker(card, say)
 
 
 def _read_slab(facts: dict[str, object]) -> tuple[str, float, float]:

@@ -1,15 +1,15 @@
 """What oracles share: they answer one case step by step, from what was shown, in a model's words."""
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 from ophiscope.core.action import Call
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
 from ophiscope.core.message import Message, Role
 from ophiscope.protocol.grammar import render_answer, render_call
 
-__all__ = ["Decide", "LookingOracle", "Step", "count_calls", "plain_number", "read_facts", "render_number"]
+__all__ = ["Speaker", "Step", "count_calls", "plain_number", "read_facts", "render_number", "render_step"]
 
 
 class Step(NamedTuple):
@@ -20,24 +20,16 @@ class Step(NamedTuple):
     answer: str | None = None
 
 
-class Decide(Protocol):
-    """The next step after all that was said and shown."""
-
-    def __call__(self, messages: Sequence[Message]) -> Step:
-        """From the first message to the last."""
-        ...
-
-
-class LookingOracle:
-    """A :class:`~ophiscope.core.chat.ChatModel` that does what ``decide`` says.
+class Speaker:
+    """A :class:`~ophiscope.core.chat.ChatModel` whose next turn is a function of all that was said and shown.
 
     Args:
-        card: Whose view sizes to use.
-        decide: The next step.
+        card: Whose view sizes and coordinates to use.
+        say: The next turn, from the first message to the last.
     """
 
-    def __init__(self, card: ModelCard, decide: Decide) -> None:
-        self._card, self._decide = card, decide
+    def __init__(self, card: ModelCard, say: Callable[[Sequence[Message]], str]) -> None:
+        self._card, self._say = card, say
 
     @property
     def card(self) -> ModelCard:
@@ -46,17 +38,18 @@ class LookingOracle:
 
     def sample(self, requests: Sequence[Request]) -> list[Reply]:
         """See :class:`~ophiscope.core.chat.ChatModel`."""
-        return [Reply(self._reply(request.messages), FinishReason.STOP) for request in requests]
+        return [Reply(self._say(request.messages), FinishReason.STOP) for request in requests]
 
     def close(self, session: str) -> None:
         """Nothing is kept."""
 
-    def _reply(self, messages: Sequence[Message]) -> str:
-        step = self._decide(messages)
-        if step.call is not None:
-            name, arguments = step.call
-            return render_call(Call(name, dict(arguments), think=step.think))
-        return render_answer(step.answer or "", think=step.think)
+
+def render_step(step: Step) -> str:
+    """A step in the words of the grammar."""
+    if step.call is not None:
+        name, arguments = step.call
+        return render_call(Call(name, dict(arguments), think=step.think))
+    return render_answer(step.answer or "", think=step.think)
 
 
 def count_calls(messages: Sequence[Message]) -> int:

@@ -1,14 +1,14 @@
 """Answers questions about phantoms by looking: what :func:`~ophiscope.worlds.decide.decide` does, in a model's words.
 
-:class:`Oracle` stands behind the :class:`~ophiscope.core.chat.ChatModel` contract, so that trajectories are written by
-the very loop that serves a model.
+What :func:`build_oracle` gives stands behind the :class:`~ophiscope.core.chat.ChatModel` contract, so that trajectories
+are written by the very loop that serves a model.
 """
 
 import json
 from collections.abc import Callable, Sequence
 
 from ophiscope.core.action import Call
-from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
+from ophiscope.core.chat import ModelCard
 from ophiscope.core.frame import Frame
 from ophiscope.core.message import Message, Role
 from ophiscope.core.view import View
@@ -16,14 +16,15 @@ from ophiscope.protocol.coords import PROFILES
 from ophiscope.protocol.grammar import render_answer, render_call
 from ophiscope.worlds.asks import Ask
 from ophiscope.worlds.decide import Look, Step, decide
+from ophiscope.worlds.looking import Speaker
 from ophiscope.worlds.percepts import Seen, compute_seen
 from ophiscope.worlds.world import World
 
-__all__ = ["Oracle", "read_looks", "render_box", "render_step"]
+__all__ = ["build_oracle", "read_looks", "render_box", "render_step"]
 
 
-class Oracle:
-    """A :class:`~ophiscope.core.chat.ChatModel` that answers one case about one world.
+def build_oracle(world: World, ask: Ask, card: ModelCard) -> Speaker:
+    """Who answers one case about one world.
 
     Args:
         world: Seen only through :func:`~ophiscope.worlds.percepts.compute_seen` of the views that were shown.
@@ -31,24 +32,11 @@ class Oracle:
         card: Whose coordinates and view sizes to use.
     """
 
-    def __init__(self, world: World, ask: Ask, card: ModelCard) -> None:
-        self._world, self._ask, self._card = world, ask, card
+    def say(messages: Sequence[Message]) -> str:
+        looks = read_looks(messages, lambda view: compute_seen(world, view.picture.frame, view.picture.window))
+        return render_step(decide(ask, looks), messages, card.coords)
 
-    @property
-    def card(self) -> ModelCard:
-        """See :class:`~ophiscope.core.chat.ChatModel`."""
-        return self._card
-
-    def sample(self, requests: Sequence[Request]) -> list[Reply]:
-        """See :class:`~ophiscope.core.chat.ChatModel`."""
-        return [Reply(self._reply(request.messages), FinishReason.STOP) for request in requests]
-
-    def close(self, session: str) -> None:
-        """Nothing is kept."""
-
-    def _reply(self, messages: Sequence[Message]) -> str:
-        looks = read_looks(messages, lambda view: compute_seen(self._world, view.picture.frame, view.picture.window))
-        return render_step(decide(self._ask, looks), messages, self._card.coords)
+    return Speaker(card, say)
 
 
 def read_looks(messages: Sequence[Message], see: Callable[[View], Seen]) -> list[Look]:

@@ -4,20 +4,20 @@ from collections.abc import Sequence
 
 from ophiscope.core.chat import ModelCard
 from ophiscope.core.message import Message
-from ophiscope.worlds.looking import LookingOracle, Step, count_calls, read_facts
+from ophiscope.worlds.looking import Speaker, count_calls, read_facts, render_step
 from ophiscope.worlds.procedure import Procedure
 from ophiscope.worlds.procedure_asks import ProcedureAsk
 from ophiscope.worlds.procedure_decide import Watched, decide_procedure
 from ophiscope.worlds.procedure_see import SeenFrame, see_frame
 
-__all__ = ["ProcedureOracle"]
+__all__ = ["build_procedure_oracle"]
 
 _BESIDE_S = 0.6
 """The neighbours of a fetched frame lie no farther."""
 
 
-class ProcedureOracle(LookingOracle):
-    """Answers one case about one procedure.
+def build_procedure_oracle(procedure: Procedure, ask: ProcedureAsk, card: ModelCard, *, calls: int = 6) -> Speaker:
+    """Who answers one case about one procedure.
 
     Args:
         procedure: Seen only through :func:`~ophiscope.worlds.procedure_see.see_frame` of the frames that were shown.
@@ -26,23 +26,21 @@ class ProcedureOracle(LookingOracle):
         calls: Tool calls that it may make.
     """
 
-    def __init__(self, procedure: Procedure, ask: ProcedureAsk, card: ModelCard, *, calls: int = 6) -> None:
-        super().__init__(card, self._step)
-        self._procedure, self._ask, self._calls = procedure, ask, calls
-
-    def _step(self, messages: Sequence[Message]) -> Step:
+    def say(messages: Sequence[Message]) -> str:
         frames: dict[float, SeenFrame] = {}
         for message in messages:
             for view in message.views:
                 place = view.picture.place
                 if place is not None and place.time_s is not None:
-                    seen = see_frame(self._procedure, place.time_s, view.picture.frame)
+                    seen = see_frame(procedure, place.time_s, view.picture.frame)
                     kept = frames.get(seen.time_s)
                     closer = kept is None or len(seen.marks) > len(kept.marks) or any(mark.tint for mark in seen.marks)
                     frames |= {seen.time_s: seen} if closer else {}
         ordered = tuple(frames[time_s] for time_s in sorted(frames))
         evidence = tuple(_read_stretch(facts) for facts in read_facts(messages))
-        return decide_procedure(self._ask, Watched(ordered, evidence, max(0, self._calls - count_calls(messages))))
+        return render_step(decide_procedure(ask, Watched(ordered, evidence, max(0, calls - count_calls(messages)))))
+
+    return Speaker(card, say)
 
 
 def _read_stretch(facts: dict[str, object]) -> tuple[str, float, float]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ophiscope.ledger.disk import read_whole_lines
 from ophiscope.metrics.stats import compute_bootstrap
 from ophiscope.recipes.micro.arms import ARMS, Arm
 from ophiscope.recipes.micro.policy import Choices, MicroPolicy
@@ -139,7 +140,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    rows = [json.loads(line) for line in args.out.read_text("utf-8").splitlines()] if args.out.exists() else []
+    rows = [json.loads(line) for line in read_whole_lines(args.out)]
     known = {(row["seed"], row["arm"]) for row in rows}
     for seed in range(args.seeds):
         start = start_policy(seed)

@@ -33,7 +33,8 @@ from ophiscope.recipes.nano.wordings import say_of_two
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.worlds.asks import Ask, AskKind, pose_question
 from ophiscope.worlds.draw import Needle, draw_world
-from ophiscope.worlds.oracle import Oracle
+from ophiscope.worlds.looking import Speaker
+from ophiscope.worlds.oracle import build_oracle
 from ophiscope.worlds.render import compute_rho
 from ophiscope.worlds.study import build_array_phantom, build_lazy_phantom
 from ophiscope.worlds.world import Blob, Lesion, World
@@ -68,9 +69,9 @@ class Phantom(NamedTuple):
     case: Case
     key: AnswerKey
 
-    def build_oracle(self, card: ModelCard = CARD) -> Oracle:
+    def build_oracle(self, card: ModelCard = CARD) -> Speaker:
         """Who answers it by looking."""
-        return Oracle(self.world, self.ask, card)
+        return build_oracle(self.world, self.ask, card)
 
 
 def draw_phantom(seed: int, kind: Kind, *, domain: Domain = IN_DOMAIN, whole: bool = True) -> Phantom:

@@ -14,13 +14,15 @@ from numpy.typing import NDArray
 
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
-from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
+from ophiscope.core.chat import ModelCard
+from ophiscope.core.message import Message
 from ophiscope.core.region import Mask
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
 from ophiscope.media.sources import build_array_study
 from ophiscope.recipes.nano.real_pictures import RealPicture, crop_picture
 from ophiscope.worlds.decide import Look, Step
+from ophiscope.worlds.looking import Speaker
 from ophiscope.worlds.oracle import read_looks, render_step
 from ophiscope.worlds.percepts import Seen
 
@@ -32,9 +34,9 @@ __all__ = [
     "TARGETS",
     "RealAsk",
     "RealKind",
-    "RealOracle",
     "RealTask",
     "build_key",
+    "build_real_oracle",
     "phrase_question",
     "pose_real",
 ]
@@ -121,27 +123,14 @@ class RealTask(NamedTuple):
     key: AnswerKey
 
 
-class RealOracle:
-    """A :class:`~ophiscope.core.chat.ChatModel` that answers one question about a real picture from what tools say."""
+def build_real_oracle(ask: RealAsk, card: ModelCard) -> Speaker:
+    """Who answers one question about a real picture from what tools say."""
 
-    def __init__(self, ask: RealAsk, card: ModelCard) -> None:
-        self._ask, self._card = ask, card
+    def say(messages: Sequence[Message]) -> str:
+        looks = read_looks(messages, lambda view: Seen("", view.picture.frame.size_wh, (), ()))
+        return render_step(decide_real(ask, looks), messages, card.coords)
 
-    @property
-    def card(self) -> ModelCard:
-        """See :class:`~ophiscope.core.chat.ChatModel`."""
-        return self._card
-
-    def sample(self, requests: Sequence[Request]) -> list[Reply]:
-        """See :class:`~ophiscope.core.chat.ChatModel`."""
-        return [Reply(self._reply(request), FinishReason.STOP) for request in requests]
-
-    def close(self, session: str) -> None:
-        """Nothing is kept."""
-
-    def _reply(self, request: Request) -> str:
-        looks = read_looks(request.messages, lambda view: Seen("", view.picture.frame.size_wh, (), ()))
-        return render_step(decide_real(self._ask, looks), request.messages, self._card.coords)
+    return Speaker(card, say)
 
 
 _MOSAICS = (RealKind.MOSAIC, RealKind.MOSAIC_OUTLINE)

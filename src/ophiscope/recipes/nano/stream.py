@@ -11,6 +11,7 @@ import torch
 from ophiscope.core.trace import StopReason
 from ophiscope.data.seg_pack import Split
 from ophiscope.models.local.tokens import TextCodec, load_codec
+from ophiscope.recipes.mixture import draw_kind
 from ophiscope.recipes.nano.arms import ARMS, Arm, write_arm_trajectory
 from ophiscope.recipes.nano.real_pictures import RealPicture
 from ophiscope.recipes.nano.recovery import Slips
@@ -35,7 +36,7 @@ from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
 
-__all__ = ["Batches", "draw_kind", "draw_task", "encode_task", "find_box_ids", "find_decisive_ids"]
+__all__ = ["Batches", "draw_task", "encode_task", "find_box_ids", "find_decisive_ids"]
 
 _STRANGE, _STRANGE_SHARE = ("L1", "L3"), 0.25
 """Kinds of which a share shows organs at levels of no modality."""
@@ -115,12 +116,6 @@ class Batches(torch.utils.data.IterableDataset[ExampleBatch]):
                         pool[index * self._batch : (index + 1) * self._batch], LAYOUT, pad_id=codec.end_id
                     )
                 pool = []
-
-
-def draw_kind(seed: int, mixture: Mapping[Kind, float]) -> Kind:
-    """The kind of task of one seed."""
-    shares = np.asarray(list(mixture.values()))
-    return list(mixture)[int(np.random.default_rng([seed, 23]).choice(len(shares), p=shares / shares.sum()))]
 
 
 def draw_task(seed: int, kind: Kind, pictures: Sequence[RealPicture]) -> Task:

@@ -25,13 +25,13 @@ from ophiscope.recipes.nano.marks import pose_mark
 from ophiscope.recipes.nano.mosaics import pose_mosaic, pose_tile
 from ophiscope.recipes.nano.named import pose_named
 from ophiscope.recipes.nano.real_pictures import RealPicture, draw_picture
-from ophiscope.recipes.nano.real_tasks import RealOracle, pose_real
+from ophiscope.recipes.nano.real_tasks import build_real_oracle, pose_real
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.train.collect import collect_episode
 from ophiscope.worlds.asks import pose_question
 from ophiscope.worlds.draw import HELD_OUT_SIZE, Needle, Recipe, draw_world
-from ophiscope.worlds.oracle import Oracle
+from ophiscope.worlds.oracle import build_oracle
 from ophiscope.worlds.study import build_array_phantom, build_lazy_phantom
 from ophiscope.worlds.world import Look, Outline
 
@@ -128,7 +128,7 @@ def draw_phantom_task(seed: int, kind: Kind, *, domain: Domain = IN_DOMAIN, whol
     world = draw_world(seed, domain.build_recipe(kind))
     study = build_array_phantom(world) if whole else build_lazy_phantom(world)
     posed = pose_question(np.random.default_rng([seed, 17]), world, study, Needle(kind))
-    return Task(posed.case, posed.key, Oracle(world, posed.ask, CARD))
+    return Task(posed.case, posed.key, build_oracle(world, posed.ask, CARD))
 
 
 def find_choice_seed(seed: int) -> int:
@@ -151,7 +151,7 @@ def draw_real_task(seed: int, kind: Kind, pictures: Sequence[RealPicture], *, au
     else:
         picture = draw_picture(rng, pictures, lambda picture: picture.rows[0].source)
         posed = pose_real(rng, picture, augment=augment)
-    return Task(posed.case, posed.key, RealOracle(posed.ask, CARD))
+    return Task(posed.case, posed.key, build_real_oracle(posed.ask, CARD))
 
 
 def read_real_pictures(pack: Path, split: Split) -> tuple[RealPicture, ...]:

@@ -24,7 +24,7 @@ from ophiscope.recipes.nano_video.shape import CARD, FRAME_WH, LAYOUT, VIDEO_SHA
 from ophiscope.recipes.nano_video.tasks import LIMITS, VideoTask
 from ophiscope.train.collect import collect_episode
 from ophiscope.worlds.procedure import Instrument
-from ophiscope.worlds.procedure_oracle import ProcedureOracle
+from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 from ophiscope.worlds.procedure_render import render_frame
 
 __all__ = [
@@ -70,7 +70,7 @@ def _truth(task: VideoTask) -> Window:
 
 def read_gap(task: VideoTask, frames: int) -> Window | None:
     """What an overview of so many frames tells to who sees as the oracle does: between which two the mark was made."""
-    oracle = ProcedureOracle(task.procedure, task.ask, widen(CARD, frames), calls=0)
+    oracle = build_procedure_oracle(task.procedure, task.ask, widen(CARD, frames), calls=0)
     setup = build_setup(task.case, oracle, None, SetupOptions(tools="none", limits=LIMITS))
     result = collect_episode(task.case, oracle, setup, session="overview").result
     return None if result is None else result.interval_s

@@ -1,22 +1,20 @@
 """Questions about volumes that nano on video learns from, and the trajectories that the oracle writes for them."""
 
-import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from ophiscope.agent.assemble import SetupOptions, build_setup
 from ophiscope.agent.outcome import Outcome
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
+from ophiscope.recipes.mixture import draw_until
 from ophiscope.recipes.nano_video.shape import CARD
-from ophiscope.recipes.nano_video.tasks import LIMITS
-from ophiscope.train.collect import collect_episode
+from ophiscope.recipes.nano_video.tasks import follow_oracle
 from ophiscope.worlds.body import Body
 from ophiscope.worlds.body_asks import BodyAsk, BodyKind, pose_body
 from ophiscope.worlds.body_draw import BodyRecipe, draw_body
-from ophiscope.worlds.body_oracle import BodyOracle
+from ophiscope.worlds.body_oracle import build_body_oracle
 from ophiscope.worlds.body_study import build_lazy_body
 
 __all__ = ["BODY_MIXTURE", "BODY_TOOLS", "BodyTask", "draw_body_task", "write_body_trajectory"]
@@ -28,7 +26,6 @@ BODY_MIXTURE: Mapping[BodyKind, float] = {
     BodyKind.ANY: 0.2,
     BodyKind.HOW_MANY: 0.15,
 }
-_APART = 1_000_000_007
 
 
 class BodyTask(NamedTuple):
@@ -48,17 +45,15 @@ def draw_body_task(seed: int, kind: BodyKind, recipe: BodyRecipe | None = None) 
         kind: What is asked.
         recipe: How the body is drawn.
     """
-    for turn in itertools.count():
-        number = seed + turn * _APART
+
+    def draw(number: int) -> BodyTask | None:
         body = draw_body(number, recipe or BodyRecipe())
         posed = pose_body(np.random.default_rng([number, 19]), body, build_lazy_body(body), kind)
-        if posed is not None:
-            return BodyTask(body, *posed)
-    raise AssertionError("the seeds do not end")
+        return None if posed is None else BodyTask(body, *posed)
+
+    return draw_until(seed, draw)
 
 
 def write_body_trajectory(task: BodyTask) -> Outcome:
     """What the oracle does about it, through the very loop."""
-    oracle = BodyOracle(task.body, task.ask, CARD)
-    options = SetupOptions(tools=BODY_TOOLS, limits=LIMITS)
-    return collect_episode(task.case, oracle, build_setup(task.case, oracle, None, options), session="oracle")
+    return follow_oracle(task.case, build_body_oracle(task.body, task.ask, CARD), BODY_TOOLS)

@@ -23,12 +23,12 @@ from ophiscope.tools.get_frame import GetFrame, GetSlice
 from ophiscope.worlds.body import Organ
 from ophiscope.worlds.body_asks import BodyKind
 from ophiscope.worlds.body_draw import BodyRecipe, draw_body
-from ophiscope.worlds.body_oracle import BodyOracle
+from ophiscope.worlds.body_oracle import build_body_oracle
 from ophiscope.worlds.body_study import build_lazy_body
 from ophiscope.worlds.procedure import Action, Instrument
 from ophiscope.worlds.procedure_asks import ProcedureKind
 from ophiscope.worlds.procedure_draw import ProcedureRecipe, draw_procedure
-from ophiscope.worlds.procedure_oracle import ProcedureOracle
+from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 from ophiscope.worlds.procedure_study import build_lazy_procedure
 
 __all__ = [
@@ -151,8 +151,8 @@ def guide_by_oracle(model: ChatModel, name: str, n: int) -> GuidedModel:
     def guide_for(session: str) -> ChatModel:
         task = SETS[name].draw(*seeds[session])
         if isinstance(task, BodyTask):
-            return BodyOracle(task.body, task.ask, model.card)
-        return ProcedureOracle(task.procedure, task.ask, model.card)
+            return build_body_oracle(task.body, task.ask, model.card)
+        return build_procedure_oracle(task.procedure, task.ask, model.card)
 
     return GuidedModel(model, guide_for)
 

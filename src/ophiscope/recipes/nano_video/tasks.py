@@ -1,6 +1,5 @@
 """The mixture of questions that nano on video learns from, and the trajectories that the oracle writes for them."""
 
-import itertools
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -11,12 +10,14 @@ from ophiscope.agent.limits import Limits
 from ophiscope.agent.outcome import Outcome
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
+from ophiscope.core.chat import ChatModel
+from ophiscope.recipes.mixture import draw_until
 from ophiscope.recipes.nano_video.shape import CARD
 from ophiscope.train.collect import collect_episode
 from ophiscope.worlds.procedure import Procedure
 from ophiscope.worlds.procedure_asks import ProcedureAsk, ProcedureKind, pose_procedure
 from ophiscope.worlds.procedure_draw import ProcedureRecipe, draw_procedure
-from ophiscope.worlds.procedure_oracle import ProcedureOracle
+from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 from ophiscope.worlds.procedure_study import build_lazy_procedure
 
 __all__ = [
@@ -27,12 +28,12 @@ __all__ = [
     "VIDEO_TOOLS",
     "VideoTask",
     "draw_video_task",
+    "follow_oracle",
     "write_video_trajectory",
 ]
 
 SHORT, LONG = ProcedureRecipe(), ProcedureRecipe(least_s=600.0, most_s=3600.0)
 _LONG_SHARE = 0.3
-_APART = 1_000_000_007
 MIXTURE: Mapping[ProcedureKind, float] = {
     ProcedureKind.WHEN: 0.5,
     ProcedureKind.DESCRIBE: 0.04,
@@ -64,19 +65,23 @@ def draw_video_task(seed: int, kind: ProcedureKind, recipe: ProcedureRecipe | No
         kind: What is asked.
         recipe: How the procedure is drawn; mostly short ones where None.
     """
-    for turn in itertools.count():
-        number = seed + turn * _APART
+
+    def draw(number: int) -> VideoTask | None:
         rng = np.random.default_rng([number, 17])
         chosen = recipe or (LONG if rng.random() < _LONG_SHARE else SHORT)
         procedure = draw_procedure(number, chosen)
         posed = pose_procedure(rng, procedure, build_lazy_procedure(procedure), kind)
-        if posed is not None:
-            return VideoTask(procedure, *posed)
-    raise AssertionError("the seeds do not end")
+        return None if posed is None else VideoTask(procedure, *posed)
+
+    return draw_until(seed, draw)
 
 
 def write_video_trajectory(task: VideoTask) -> Outcome:
     """What the oracle does about it, through the very loop."""
-    oracle = ProcedureOracle(task.procedure, task.ask, CARD)
-    options = SetupOptions(tools=VIDEO_TOOLS, limits=LIMITS)
-    return collect_episode(task.case, oracle, build_setup(task.case, oracle, None, options), session="oracle")
+    return follow_oracle(task.case, build_procedure_oracle(task.procedure, task.ask, CARD), VIDEO_TOOLS)
+
+
+def follow_oracle(case: Case, oracle: ChatModel, tools: tuple[str, ...]) -> Outcome:
+    """An episode of who knows the way, through the very loop."""
+    setup = build_setup(case, oracle, None, SetupOptions(tools=tools, limits=LIMITS))
+    return collect_episode(case, oracle, setup, session="oracle")
