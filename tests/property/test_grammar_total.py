@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ophiscope.core.action import Answer, Call, Malformed
 from ophiscope.protocol.answer_text import parse_answer
 from ophiscope.protocol.grammar import MAX_CALL_CHARS, parse_reply, render_answer, render_call
-from timing import least_seconds
+from timing import grows_linearly, least_seconds
 
 _PIECES = st.sampled_from(
     [
@@ -181,10 +181,7 @@ def test_time_is_linear(start, unit):
     if seconds > 0.010:
         seconds = least_seconds(lambda: parse_reply(small), enough=0.010)
     assert seconds <= 0.010
-    # Ten times the text in at most twelve times the time. Below 2 ms caches and other processes shift the ratio, so
-    # that is the least base; time that grew with the square would be far over.
-    bound = 12 * max(seconds, 0.002)
-    assert least_seconds(lambda: parse_reply(large), enough=bound) <= bound
+    assert grows_linearly(lambda: parse_reply(small), lambda: parse_reply(large), seconds=seconds)
 
 
 @pytest.mark.parametrize(
@@ -195,9 +192,11 @@ def test_answers_are_read_in_linear_time(unit):
     for options in ((), ("a", "b")):
         seconds = least_seconds(lambda options=options: parse_answer(small, options), tries=5)
         assert seconds <= 0.060
-        # ten times the text; what does not fit the caches any more takes up to twenty times as long, a square a hundred
-        bound = 30 * max(seconds, 0.002)
-        assert least_seconds(lambda options=options: parse_answer(large, options), enough=bound) <= bound
+        assert grows_linearly(
+            lambda options=options: parse_answer(small, options),
+            lambda options=options: parse_answer(large, options),
+            seconds=seconds,
+        )
 
 
 def test_longest_call_is_bounded_in_time_whatever_it_holds():

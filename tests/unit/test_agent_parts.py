@@ -43,7 +43,7 @@ from ophiscope.models.scripted import SCRIPTED_CARD, ScriptedModel
 from ophiscope.protocol.coords import PROFILES, parse_profile
 from ophiscope.tools.measure import Measure
 from ophiscope.tools.zoom_in import ZoomIn
-from timing import least_seconds
+from timing import grows_linearly
 
 
 @pytest.mark.parametrize(
@@ -69,8 +69,7 @@ def test_confidence_counts_the_tokens_of_the_value(pieces: list[str], counted: l
 @pytest.mark.parametrize("unit", [",", " ", "[E1]", "[E1] x", "[E1,", "]", "1E,", "<answer>"])
 def test_a_confidence_takes_linear_time(unit: str) -> None:
     small, large = (["<answer>" + unit * (size // len(unit)) + "</answer>"] for size in (20_000, 200_000))
-    bound = 16 * max(least_seconds(lambda: compute_confidence(small, [-1.0]), tries=5), 0.002)
-    assert least_seconds(lambda: compute_confidence(large, [-1.0]), enough=bound) <= bound
+    assert grows_linearly(lambda: compute_confidence(small, [-1.0]), lambda: compute_confidence(large, [-1.0]))
 
 
 @given(st.lists(st.text(max_size=5), max_size=8), st.lists(st.floats(-30, 0), max_size=8))

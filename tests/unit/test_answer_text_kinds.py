@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ophiscope.core.result import ResultKind
 from ophiscope.protocol.answer_text import ParsedAnswer, parse_answer
-from timing import least_seconds
+from timing import grows_linearly
 
 _OPTIONS = ("Benign", "Malignant", "No abnormality", "A lesion of the kidney")
 
@@ -227,8 +227,7 @@ def test_never_raises_and_keeps_to_its_kind(text, options):
 @pytest.mark.parametrize("unit", [" ", "[", "[E1]", "[E1,", "[ E1 ", "a ", "1-2 s: a\n", "cannot tell ", "1", "yes"])
 def test_time_is_linear(unit):
     small, large = (unit * (size // len(unit)) for size in (20_000, 200_000))
-    bound = 16 * max(least_seconds(lambda: parse_answer(small), tries=5), 0.002)
-    assert least_seconds(lambda: parse_answer(large), enough=bound) <= bound
+    assert grows_linearly(lambda: parse_answer(small), lambda: parse_answer(large))
 
 
 def test_one_event_is_a_description() -> None:
