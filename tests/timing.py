@@ -26,8 +26,8 @@ def least_seconds(work: Callable[[], object], *, enough: float = 0.0, tries: int
 def grows_linearly(small: Callable[[], object], large: Callable[[], object], *, seconds: float | None = None) -> bool:
     """Whether ten times the work takes less than 32 times as long.
 
-    That lies halfway, as a ratio, between what grows in proportion (10) and what grows with the square (100): caches and
-    other processes shift a ratio by less. Below 2 ms they shift it by more, so that is the least base.
+    That lies halfway, as a ratio, between what grows in proportion (10) and what grows with the square (100): caches
+    and other processes shift a ratio by less. Below 2 ms they shift it by more, so that is the least base.
 
     Args:
         small: A piece of work.

@@ -278,6 +278,28 @@ def train(
     raise typer.Exit(run_train(recipe, tuple(changes or ()), out, dry_run=dry_run, as_json=json_))
 
 
+_env = typer.Typer(cls=_Group, help="Episodes as an environment for a trainer elsewhere.", no_args_is_help=True)
+app.add_typer(_env, name="env")
+
+
+@_env.command("serve")
+def env_serve(
+    host: Annotated[
+        str, typer.Option(help="Beyond this machine only with a token in OPHISCOPE_ENV_KEY.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8890,
+    preset: Annotated[str, typer.Option(help="Whose reward (docs/rewards.md).")] = "ga_grpo",
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Who will answer, as in qwen3-vl: chooses views and coordinates.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(metavar="N", help="Most that are open at a time.")] = 256,
+) -> None:
+    """Serve episodes over HTTP: text in, text and pictures out, reward at the end."""
+    from ophiscope.apps.env_command import serve_env
+
+    serve_env(host, port, preset=preset, model=model, episodes=episodes)
+
+
 def run(arguments: Sequence[str]) -> int:
     """Run one command.
 

@@ -5,15 +5,17 @@ reaches the reward alone: what is shown comes from the loop, which never has it.
 """
 
 import time
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ophiscope.agent.runner import EpisodeRunner, Job
 from ophiscope.core.chat import FinishReason, Reply
 from ophiscope.core.message import Message
 from ophiscope.core.trace import StopReason
 from ophiscope.errors import WrongInput
+from ophiscope.tools.arguments import render_schema
 from ophiscope.train.collect import NoSink
 from ophiscope.train.presets import PRESETS
 from ophiscope.train.reward_facts import build_facts
@@ -55,6 +57,7 @@ class Environment:
         self._task: RolloutTask | None = None
         self._runner: EpisodeRunner | None = None
         self._told = 0
+        self._leave: Callable[[], object] = lambda: None
 
     def reset(self, task: str, seed: int) -> tuple[Message, ...]:
         """Begin an episode, whatever became of the last one; gives the whole prompt.
@@ -66,6 +69,8 @@ class Environment:
         self._task = self._draw(task, seed)
         job = Job(self._task.case, NoSink(), f"{task}/{seed}", seed=seed, keeps_media=False)
         self._runner = EpisodeRunner(job, self._task.setup, time.monotonic)
+        # where the interpreter ends first, nothing of the loop may be left half done
+        self._leave = weakref.finalize(self, self._runner.finish)
         self._runner.go_on(None)
         return self._tell()
 
@@ -84,15 +89,35 @@ class Environment:
         self._runner.go_on(Reply(text, FinishReason.STOP, None if token_ids is None else tuple(token_ids)))
         if self._runner.waiting is not None:
             return EnvStep(self._tell(), _NOTHING, done=False)
+        return self.finish()
+
+    def finish(self) -> EnvStep:
+        """End the episode where it is, as where a trainer has no tokens left, and say what it is worth.
+
+        Raises:
+            WrongInput: If no episode is open.
+        """
+        if self._runner is None or self._task is None:
+            raise WrongInput("No episode is open; call reset first.")
         outcome = self._runner.finish()
         reward = self._reward(build_facts(outcome, self._task.key))
         self._task = self._runner = None
         return EnvStep((), reward, done=True, stop=outcome.stop)
 
+    @property
+    def tools(self) -> list[dict[str, Any]]:
+        """Function schemas of what may be called: name, description, parameters.
+
+        Raises:
+            WrongInput: If no episode is open.
+        """
+        if self._task is None:
+            raise WrongInput("No episode is open; call reset first.")
+        return [render_schema(tool)["function"] for tool in self._task.setup.tools]
+
     def close(self) -> None:
         """End an episode that still runs."""
-        if self._runner is not None:
-            self._runner.finish()
+        self._leave()
         self._task = self._runner = None
         self._told = 0
 
