@@ -14,7 +14,7 @@ env: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[local,dicom,volume,eval,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[local,dicom,volume,eval,train,trl,serve,dev]"
 	touch $@
 
 demo: env
@@ -24,8 +24,8 @@ test: env
 	$(BIN)/python -m pytest -m "not soak"
 
 check: env
-	$(BIN)/ruff check src tests benchmarks services
-	$(BIN)/ruff format --check src tests benchmarks services
+	$(BIN)/ruff check src tests benchmarks services integrations
+	$(BIN)/ruff format --check src tests benchmarks services integrations
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
@@ -36,8 +36,8 @@ soak: env
 	$(BIN)/python -m pytest -m soak --timeout 3600
 
 format: env
-	$(BIN)/ruff format src tests benchmarks services
-	$(BIN)/ruff check --fix src tests benchmarks services
+	$(BIN)/ruff format src tests benchmarks services integrations
+	$(BIN)/ruff check --fix src tests benchmarks services integrations
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

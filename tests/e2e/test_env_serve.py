@@ -60,7 +60,14 @@ def test_sixty_four_at_once_are_as_in_process(url: str) -> None:
     for seed, (messages, last) in enumerate(played):
         expected = [*environment.reset("phantom-image/L1", seed), *environment.step(_ZOOM).messages]
         step = environment.step(_ANSWER)
-        assert last == {"messages": [], "reward": dict(step.reward), "done": True, "stop": "answered"}
+        assert last == {
+            "messages": [],
+            "reward": dict(step.reward),
+            "done": True,
+            "stop": "answered",
+            "evidence": step.evidence,
+            "looked": True,
+        }
         assert all(set(message) == _SHOWN for message in messages)
         for message, own in zip(messages, expected, strict=True):
             assert message["role"] == own.role

@@ -1,4 +1,4 @@
-"""TRL's own GRPOTrainer on our environment: a tiny Qwen3-VL that was taught one conversation plays, looks and learns."""
+"""TRL's own GRPOTrainer on our environment: a tiny Qwen3-VL that was taught to, plays, looks and learns."""
 
 import inspect
 import json
@@ -11,6 +11,11 @@ trl = pytest.importorskip("trl", reason="TRL is an extra")
 
 import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
+from transformers.utils.chat_template_utils import get_json_schema  # noqa: E402
+from trl import GRPOConfig, GRPOTrainer  # noqa: E402
+from trl.data_utils import prepare_multimodal_messages  # noqa: E402
+
 from ophiscope.adapters.trl import build_environment, list_rows, reward_episodes  # noqa: E402
 from ophiscope.adapters.trl_processor import build_processor  # noqa: E402
 from ophiscope.core.chat import ModelCard  # noqa: E402
@@ -20,10 +25,6 @@ from ophiscope.models.local.load import build_model, load_model, write_checkpoin
 from ophiscope.models.local.tiny import build_tiny_config  # noqa: E402
 from ophiscope.protocol.templates import SPECIAL_TOKENS  # noqa: E402
 from ophiscope.recipes.tasks import build_draw  # noqa: E402
-from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
-from transformers.utils.chat_template_utils import get_json_schema  # noqa: E402
-from trl import GRPOConfig, GRPOTrainer  # noqa: E402
-from trl.data_utils import prepare_multimodal_messages  # noqa: E402
 
 TASK = "phantom-image/L1"
 CARD = ModelCard(

@@ -128,6 +128,8 @@ class Episodes:
             "reward": dict(step.reward),
             "done": step.done,
             "stop": step.stop,
+            "evidence": step.evidence,
+            "looked": step.looked,
         }
 
     @contextmanager

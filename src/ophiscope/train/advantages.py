@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ophiscope.train.reward_facts import EpisodeFacts
 from ophiscope.train.rewards import compute_paper_evidence
 
-__all__ = ["compute_curiosity", "dr_grpo", "grpo", "modulate", "modulate_paper"]
+__all__ = ["compute_curiosity", "dr_grpo", "grpo", "modulate", "modulate_evidence", "modulate_paper"]
 
 _EPS = 1e-6
 _STRONG, _WEAK = 1.2, 0.8
@@ -55,8 +55,13 @@ def modulate(advantages_G: NDArray[np.float64], group: Sequence[EpisodeFacts]) -
     Changed against the paper: e is continuous; an episode that did not look where it should have has e = 0, so not
     looking is no way around; what needs no look is left alone; the group stays centred.
     """
-    known_G = np.asarray([facts.cited is not None for facts in group])
-    evidence_G = np.asarray([facts.cited or 0.0 for facts in group])
+    return modulate_evidence(advantages_G, [facts.cited for facts in group])
+
+
+def modulate_evidence(advantages_G: NDArray[np.float64], evidence: Sequence[float | None]) -> NDArray[np.float64]:
+    """:func:`modulate` for who has the evidence scores alone; None where nothing had to be looked at."""
+    known_G = np.asarray([score is not None for score in evidence])
+    evidence_G = np.asarray([score or 0.0 for score in evidence])
     factor_G = 1.0 + (_STRONG - 1.0) * np.sign(advantages_G) * (2 * evidence_G - 1)
     return dr_grpo(np.where(known_G, factor_G, 1.0) * advantages_G)
 

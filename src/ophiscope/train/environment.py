@@ -37,6 +37,10 @@ class EnvStep(NamedTuple):
     done: bool
     stop: StopReason | None = None
     """Why it ended."""
+    evidence: float | None = None
+    """At the end: how well the cited evidence shows what has to be looked at, 0..1; None where nothing has to be."""
+    looked: bool = False
+    """At the end: whether a tool served a call."""
 
 
 class Environment:
@@ -100,9 +104,9 @@ class Environment:
         if self._runner is None or self._task is None:
             raise WrongInput("No episode is open; call reset first.")
         outcome = self._runner.finish()
-        reward = self._reward(build_facts(outcome, self._task.key))
+        facts = build_facts(outcome, self._task.key)
         self._task = self._runner = None
-        return EnvStep((), reward, done=True, stop=outcome.stop)
+        return EnvStep((), self._reward(facts), True, outcome.stop, evidence=facts.cited, looked=facts.served > 0)
 
     @property
     def tools(self) -> list[dict[str, Any]]:
