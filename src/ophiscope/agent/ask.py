@@ -42,7 +42,7 @@ from ophiscope.media.png import encode_mask_png
 from ophiscope.media.study import read_study
 from ophiscope.tools.segmenting import SEGMENTING
 
-__all__ = ["AskResult", "AskSettings", "ask", "check_folder", "write_mask"]
+__all__ = ["AskResult", "AskSettings", "ask", "build_case", "check_folder", "write_mask"]
 
 _SESSIONS = count()
 _NANO_COORDS = "relative_1000"
@@ -186,15 +186,26 @@ def ask(
     with ExitStack() as stack:
         if settings.offline:
             stack.enter_context(offline_block())
-        return _ask(_build_case(media, question, options, settings), model, out, settings)
+        return _ask(build_case(media, question, options, settings), model, out, settings)
 
 
-def _build_case(
+def build_case(
     media: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     question: str,
     options: Sequence[str],
-    settings: AskSettings,
+    settings: AskSettings = AskSettings(),  # noqa: B008 (frozen)
 ) -> Case:
+    """Read the files of a question.
+
+    Args:
+        media: As in :func:`ask`.
+        question: What is asked.
+        options: Choices, two or more, or none.
+        settings: Which picture of a file, and the like.
+
+    Raises:
+        WrongInput: As :func:`ask`.
+    """
     paths = [media] if isinstance(media, str | os.PathLike) else list(media)
     if not question.strip():
         raise WrongInput('The question is empty; ask something, for example "Is there a polyp?".')

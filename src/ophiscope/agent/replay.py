@@ -26,8 +26,10 @@ from ophiscope.agent.comparison import ReplayedStep, ReplayReport, ReplayStatus,
 from ophiscope.agent.drivers import Job, run_episode
 from ophiscope.agent.effects import Invoke
 from ophiscope.agent.limits import Limits
+from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.source_paths import recall_path
 from ophiscope.core.case import Case
+from ophiscope.core.message import Message
 from ophiscope.core.study import Study, StudyHeader
 from ophiscope.core.volume import SliceAxis, SliceChoice, parse_slice
 from ophiscope.errors import CheckFailed, MediaCode, MediaRejected, OphiscopeError, WrongInput
@@ -41,7 +43,7 @@ from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.tools.segmenting import SEGMENTING
 from ophiscope.tools.tool import Observation
 
-__all__ = ["ReplayReport", "ReplayStatus", "ReplayedStep", "replay_trace"]
+__all__ = ["ReplayReport", "ReplayStatus", "ReplayedStep", "replay_conversation", "replay_trace"]
 
 
 class _NotReplayable(Exception):
@@ -64,8 +66,24 @@ def replay_trace(trace: Trace, study_paths: Sequence[Path] = ()) -> ReplayReport
     if missing:
         why = f"the source of {', '.join(missing)} is not at hand; give it with --study"
         return compare_traces(trace, None, why)
-    fresh, why_not = _run_again(trace, tuple(studies.values()))
-    return compare_traces(trace, fresh, why_not)
+    fresh = _run_again(trace, tuple(studies.values()))
+    return compare_traces(trace, fresh.trace, fresh.why_not)
+
+
+def replay_conversation(trace: Trace, study_paths: Sequence[Path] = ()) -> tuple[Message, ...]:
+    """The conversation of a trace, pictures and all, for who wants to learn from it; texts without token ids.
+
+    Raises:
+        CheckFailed: If the trace cannot be run again, or gives something else than what was recorded.
+        WrongInput: As :func:`replay_trace`.
+    """
+    studies = _find_studies(trace, study_paths)
+    if len(studies) < len(trace.opened.studies):
+        raise CheckFailed("The source of a study is not at hand.")
+    fresh = _run_again(trace, tuple(studies.values()))
+    if fresh.why_not is not None or not compare_traces(trace, fresh.trace, None).holds:
+        raise CheckFailed(f"The trace gives something else than what was recorded ({fresh.why_not or 'views differ'}).")
+    return tuple(replace(message, token_ids=None) for message in fresh.outcome.messages)
 
 
 def _find_studies(trace: Trace, paths: Sequence[Path]) -> dict[str, Study]:
@@ -120,6 +138,7 @@ def _parse_selector(root: str) -> tuple[int | None, SliceChoice | None]:
 
 class _Fresh(NamedTuple):
     trace: Trace
+    outcome: Outcome
     why_not: str | None
     """Why the replay ended early, where it did."""
 
@@ -140,7 +159,7 @@ def _run_again(trace: Trace, studies: tuple[Study, ...]) -> _Fresh:
     # a clock that stands still: the recorded deadline is not checked against today's machine
     outcome = run_episode(Job(case, sink, "replay", manifest.seed, serve), setup, model, clock=lambda: 0.0)
     ended = outcome.failure is not None and outcome.failure.error == _NotReplayable.__name__
-    return _Fresh(sink.trace, why if ended else None)
+    return _Fresh(sink.trace, outcome, why if ended else None)
 
 
 def _serving(why: str | None) -> Callable[[Invoke, Callable[[], Observation]], Observation]:

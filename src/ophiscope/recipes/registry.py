@@ -1,6 +1,7 @@
-"""The recipes that ``ophiscope train`` knows, and how one of them is run."""
+"""The recipes that ``ophiscope train`` knows, and how a stage of one of them is run."""
 
 import resource
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from ophiscope.recipes.config import read_config
 __all__ = ["RECIPES", "Recipe", "RunOptions", "find_recipe", "list_recipes", "run_recipe"]
 
 _HERE = Path(__file__).parent
+_RL = "reinforce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +24,13 @@ class Recipe:
 
     folder: str
     module: str
-    """Where ``schema`` and ``build_draw`` are."""
+    """Where ``schema``, ``build_draw`` (questions with their truth) and ``build_teach`` (conversations) are."""
     schema: str
+    stages: tuple[str, ...]
+    """In their order; all but ``reinforce`` are supervised."""
     summary: str
+    elsewhere: bool = False
+    """Whether it names a checkpoint that is not shipped: a dry run takes a tiny one of the same class."""
 
     @property
     def config(self) -> Path:
@@ -32,12 +38,37 @@ class Recipe:
         return _HERE / self.folder / "config.toml"
 
 
+_OWN = "ophiscope.recipes.own"
 RECIPES = {
     "nano_image": Recipe(
-        "nano", "ophiscope.recipes.nano.reinforce", "ImageRunConfig", "agentic tool RL of nano on drawn pictures"
+        "nano",
+        "ophiscope.recipes.nano.reinforce",
+        "ImageRunConfig",
+        ("cold_start", "reflect", _RL),
+        "nano on drawn pictures",
     ),
     "nano_video": Recipe(
-        "nano_video", "ophiscope.recipes.nano_video.reinforce", "VideoRunConfig", "GA-GRPO of nano on drawn procedures"
+        "nano_video",
+        "ophiscope.recipes.nano_video.reinforce",
+        "VideoRunConfig",
+        ("warm_up", "cold_start", _RL),
+        "nano on drawn procedures",
+    ),
+    "ophiuchus_7b": Recipe(
+        "ophiuchus_7b",
+        _OWN,
+        "OwnRunConfig",
+        ("cold_start", "reflect", _RL),
+        "Qwen2.5-VL-7B that thinks with images",
+        elsewhere=True,
+    ),
+    "medscope_7b": Recipe(
+        "medscope_7b",
+        _OWN,
+        "OwnRunConfig",
+        ("warm_up", "cold_start", _RL),
+        "Qwen3-VL-8B that thinks with videos",
+        elsewhere=True,
     ),
 }
 
@@ -66,72 +97,134 @@ def find_recipe(name: str) -> Recipe:
 
 
 def run_recipe(name: str, options: RunOptions) -> dict[str, Any]:
-    """Run a recipe, or only look whether it would run.
+    """Run a stage of a recipe, or only look whether it would run.
 
     Returns:
         What ``--json`` prints.
 
     Raises:
-        OphiscopeError: As reading its config, its model and :func:`ophiscope.train.reinforce.reinforce`.
+        OphiscopeError: As reading its config, its model, and the stage itself.
     """
     recipe = find_recipe(name)
     module: Any = import_module(recipe.module)
     import torch
 
     from ophiscope.train.reinforce import describe_model, reinforce
+    from ophiscope.train.supervise import supervise
 
     torch.set_num_threads(1)  # small matrices gain nothing from more
     config = read_config(recipe.config, options.changes, getattr(module, recipe.schema))
-    model = _load(config.start)
-    draw = module.build_draw(config, model)
-    said: dict[str, Any] = {"recipe": name, "model": describe_model(model)}
+    if config.stage not in recipe.stages:
+        raise WrongInput(f"stage = {config.stage!r} is none of {name}; accepted are {', '.join(recipe.stages)}.")
+    said: dict[str, Any] = {"recipe": name, "stage": config.stage}
     if options.dry_run:
-        return said | _try_out(config, model, draw)
+        return said | _try_out(recipe, module, config, options.tell)
+    model = _load(config.start, config.device)
+    said |= {"model": describe_model(model)}
     from ophiscope.models.local.load import write_checkpoint
     from ophiscope.train.plots import can_plot, plot_run
     from ophiscope.train.run_folder import RunFolder
 
-    folder = RunFolder(options.out or Path("runs") / name, config.model_dump(mode="json"))
+    folder = RunFolder(options.out or Path("runs") / name / config.stage, config.model_dump(mode="json"))
     try:
-        reinforce(model, draw, config, folder, tell=options.tell)
+        if config.stage == _RL:
+            weights = reinforce(
+                model, module.build_draw(config, model, options.tell), config, folder, tell=options.tell
+            )
+        else:
+            weights = supervise(
+                model, module.build_teach(config, model, options.tell), config, folder, tell=options.tell
+            )
+        weights.merge()
         checkpoint = folder.path / "checkpoint"
         checkpoint.mkdir(exist_ok=True)
         write_checkpoint(checkpoint, model.parts.model, model.parts.codec.tokenizer, half=True)
         metrics = folder.read_metrics()
-        if can_plot():
+        if config.stage == _RL and can_plot():
             plot_run(metrics, folder.path / "figures.png")
     finally:
         folder.close()
     return said | {"out": str(folder.path), "checkpoint": str(checkpoint), "steps": len(metrics), "last": metrics[-1]}
 
 
-def _load(start: str) -> Any:
+def _load(start: str, device: str) -> Any:
     from ophiscope.models.local.load import load_local
 
     if start.startswith(("openai:", "replay:")):
         raise WrongInput(f"start = {start}: only weights in this process can be trained (nano, nano-video, hf:DIR).")
-    return load_local(start)
+    if device != "cpu":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise WrongInput(f"device = {device}: there is none here; device=cpu, or --dry-run, runs anywhere.")
+    return load_local(start, device=device)
 
 
-def _try_out(config: Any, model: Any, draw: Callable[[int], Any]) -> dict[str, Any]:
+def _try_out(recipe: Recipe, module: Any, config: Any, tell: Callable[[str], None]) -> dict[str, Any]:
     """Two small steps that change nothing that is kept."""
-    from ophiscope.train.grpo import Grpo, GrpoSettings
+    from ophiscope.train.reinforce import describe_model
 
+    real: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        if recipe.elsewhere:
+            from ophiscope.recipes.architecture import measure_architecture
+
+            real = {"on_the_hardware": measure_architecture(recipe.config.with_name("architecture.json"), config)}
+            from ophiscope.models.local.tiny import shrink_views, write_tiny_checkpoint
+
+            tell(f"a tiny checkpoint of the class {config.family} stands in for {config.start}")
+            write_tiny_checkpoint(Path(folder), config.family)
+            config = config.model_copy(
+                update={"start": f"hf:{folder}", "device": "cpu", "max_reply_tokens": 32, "max_turns": 2}
+            )
+        model = _load(config.start, config.device)
+        if recipe.elsewhere:
+            model = shrink_views(model)
+        try_stage = _try_reinforcing if config.stage == _RL else _try_teaching
+        tried = try_stage(module, config, model, tell)
+    if recipe.elsewhere:
+        tried.pop("seconds_a_step_about")  # of a tiny model it says nothing
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    said = {"dry_run": True, "model": describe_model(model), "steps": config.steps, **tried, "memory_mb": peak}
+    return said | real
+
+
+def _try_reinforcing(module: Any, config: Any, model: Any, tell: Callable[[str], None]) -> dict[str, Any]:
+    from ophiscope.train.grpo import Grpo, GrpoSettings
+    from ophiscope.train.weights import Weights
+
+    draw = module.build_draw(config, model, tell)
+    Weights(model.parts.model, config.lora, tower=config.train_tower)
     began = time.monotonic()
     trainer = Grpo(model, draw, lambda: None, GrpoSettings(config.rl.advantage, group=2, questions=1, seed=config.seed))
     reports = [trainer.step(number) for number in range(2)]
     seconds = (time.monotonic() - began) / 4
-    episodes = config.rl.group * config.rl.questions
     return {
-        "dry_run": True,
-        "steps": config.steps,
-        "seconds_a_step_about": round(seconds * episodes, 1),
+        "seconds_a_step_about": round(seconds * config.rl.group * config.rl.questions, 1),
         "tokens_an_episode": sum(report.tokens for report in reports) / 4,
         "ratio_off": max(report.ratio_off for report in reports),
-        "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def _try_teaching(module: Any, config: Any, model: Any, tell: Callable[[str], None]) -> dict[str, Any]:
+    from ophiscope.train.supervise import Lessons, Teacher
+    from ophiscope.train.weights import Weights
+
+    teach = module.build_teach(config, model, tell)
+    Weights(model.parts.model, config.lora, tower=config.train_tower)
+    small = config.model_copy(update={"sft": config.sft.model_copy(update={"batch": 2, "pool": 2, "micro": 2})})
+    lessons = Lessons(teach, model, batch=small.sft.batch, pool=small.sft.pool, seed=config.seed)
+    teacher = Teacher(model, lessons, lambda rate: None, small)
+    began = time.monotonic()
+    reports = [teacher.step(number) for number in range(2)]
+    seconds = (time.monotonic() - began) / (2 * small.sft.batch)
+    return {
+        "seconds_a_step_about": round(seconds * config.sft.batch, 1),
+        "tokens_learned_a_conversation": sum(report.tokens for report in reports) / (2 * small.sft.batch),
+        "loss": reports[0].loss,
     }
 
 
 def list_recipes() -> Sequence[str]:
     """Names and what they do, a line each."""
-    return [f"{name}: {recipe.summary}" for name, recipe in RECIPES.items()]
+    return [f"{name}: {recipe.summary} ({' -> '.join(recipe.stages)})" for name, recipe in RECIPES.items()]

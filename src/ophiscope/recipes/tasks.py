@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ophiscope.agent.assemble import SetupOptions
 from ophiscope.agent.assemble import build_setup as build_case_setup
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
-from ophiscope.core.chat import ModelCard, Reply, Request
+from ophiscope.core.chat import ChatModel, ModelCard, Reply, Request
 from ophiscope.errors import ModelFailed, WrongInput
 from ophiscope.recipes.nano.items import draw_phantom
 from ophiscope.recipes.nano.tasks import CARD as IMAGE_CARD
@@ -17,10 +18,12 @@ from ophiscope.recipes.nano_video.shape import CARD as VIDEO_CARD
 from ophiscope.recipes.nano_video.tasks import LIMITS, SHORT, VIDEO_TOOLS, draw_video_task
 from ophiscope.train.rollouts import RolloutTask
 from ophiscope.worlds.body_asks import BodyKind
+from ophiscope.worlds.body_oracle import build_body_oracle
 from ophiscope.worlds.draw import Needle
 from ophiscope.worlds.procedure_asks import ProcedureKind
+from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 
-__all__ = ["build_draw", "list_names"]
+__all__ = ["Question", "build_draw", "draw_question", "list_names"]
 
 
 def list_names() -> list[str]:
@@ -32,30 +35,45 @@ def list_names() -> list[str]:
     ]
 
 
+class Question(NamedTuple):
+    """A drawn question, and who knows how it is answered."""
+
+    task: RolloutTask
+    oracle: ChatModel
+
+
 def build_draw(card: ModelCard | None = None) -> Callable[[str, int], RolloutTask]:
     """The question of a name and a seed.
 
     Args:
         card: Of the model that will be asked: its view sizes and coordinates; None for those of nano.
     """
-    image, video = card or IMAGE_CARD, card or VIDEO_CARD
+    return lambda name, seed: draw_question(name, seed, card).task
 
-    def draw(name: str, seed: int) -> RolloutTask:
-        if name not in list_names():
-            raise WrongInput(f"Unknown task {name!r}; accepted are {', '.join(list_names())}.")
-        if seed < 0:
-            raise WrongInput(f"Seed {seed} must be 0 or more.")
-        family, _, kind = name.partition("/")
-        if family == "phantom-image":
-            phantom = draw_phantom(seed, Needle(kind), whole=False)
-            return RolloutTask(phantom.case, phantom.key, build_setup(phantom.case, None, card=image))
-        if family == "phantom-video":
-            procedure = draw_video_task(seed, ProcedureKind(kind), SHORT)
-            return _build(procedure.case, procedure.key, video, VIDEO_TOOLS)
-        body = draw_body_task(seed, BodyKind(kind))
-        return _build(body.case, body.key, video, BODY_TOOLS)
 
-    return draw
+def draw_question(name: str, seed: int, card: ModelCard | None = None) -> Question:
+    """The question of a name and a seed, with its oracle.
+
+    Raises:
+        WrongInput: If there is no such name, or the seed is below 0.
+    """
+    if name not in list_names():
+        raise WrongInput(f"Unknown task {name!r}; accepted are {', '.join(list_names())}.")
+    if seed < 0:
+        raise WrongInput(f"Seed {seed} must be 0 or more.")
+    family, _, kind = name.partition("/")
+    if family == "phantom-image":
+        image = card or IMAGE_CARD
+        phantom = draw_phantom(seed, Needle(kind), whole=False)
+        setup = build_setup(phantom.case, None, card=image)
+        return Question(RolloutTask(phantom.case, phantom.key, setup), phantom.build_oracle(image))
+    video = card or VIDEO_CARD
+    if family == "phantom-video":
+        procedure = draw_video_task(seed, ProcedureKind(kind), SHORT)
+        oracle = build_procedure_oracle(procedure.procedure, procedure.ask, video)
+        return Question(_build(procedure.case, procedure.key, video, VIDEO_TOOLS), oracle)
+    body = draw_body_task(seed, BodyKind(kind))
+    return Question(_build(body.case, body.key, video, BODY_TOOLS), build_body_oracle(body.body, body.ask, video))
 
 
 def _build(case: Case, key: AnswerKey, card: ModelCard, tools: tuple[str, ...]) -> RolloutTask:

@@ -4,7 +4,7 @@ Letters: ``B`` examples of a batch, ``T`` tokens, ``N`` patches of all pictures,
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -46,6 +46,18 @@ class ExampleBatch:
     """Those next tokens, in row order."""
     coordinate_K: Tensor
     """True where the target stands between the brackets of a box or a point."""
+
+    def to(self, device: str | torch.device) -> "ExampleBatch":
+        """The same on a device."""
+        patches = self.tokens.patches_N_P
+        tokens = replace(
+            self.tokens,
+            token_ids_B_T=self.tokens.token_ids_B_T.to(device),
+            positions_3_B_T=self.tokens.positions_3_B_T.to(device),
+            patches_N_P=None if patches is None else patches.to(device),
+        )
+        kept, targets, coordinate = (part.to(device) for part in (self.keep_B_T, self.targets_K, self.coordinate_K))
+        return ExampleBatch(tokens, kept, targets, coordinate)
 
 
 def encode_messages(
@@ -128,7 +140,10 @@ def build_batch(examples: Sequence[Example], layout: PatchLayout, *, pad_id: int
     packed = pack_views([view for example in examples for view in example.views], layout)
     return ExampleBatch(
         TokenBatch(
-            torch.from_numpy(ids), torch.from_numpy(positions), torch.from_numpy(packed.patches_N_P), packed.grids
+            torch.from_numpy(ids),
+            torch.from_numpy(positions),
+            torch.from_numpy(packed.patches_N_P) if packed.grids else None,
+            packed.grids,
         ),
         torch.from_numpy(keep),
         torch.from_numpy(np.concatenate(targets)),

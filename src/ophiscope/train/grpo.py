@@ -5,6 +5,7 @@ been. What the paper has and this leaves out: asynchronous rollouts, several mac
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -92,6 +93,7 @@ class Grpo:
         reference: The policy at the start; only needed where ``settings.beta`` is not 0.
         blind: The policy at the start, as a model of its own: it plays each question once with blank pictures from all
             tools, and what looking is worth is measured against its answer. None: nothing is credited.
+        as_begun: While open, ``reference`` and ``blind`` are the policy at the start, where they share its weights.
     """
 
     def __init__(
@@ -103,9 +105,10 @@ class Grpo:
         *,
         reference: Any = None,
         blind: LocalModel | None = None,
+        as_begun: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self._model, self._draw, self._optimize, self._settings = model, draw, optimize, settings
-        self._blind = blind
+        self._blind, self._as_begun = blind, as_begun
         self._reference, self._encode = reference, build_encoder(model)
 
     def step(self, number: int) -> StepReport:
@@ -131,7 +134,8 @@ class Grpo:
             task, self._model, self._encode, size=size, session=f"q{question}", seed=seed * size
         )
         if self._blind is not None:
-            without = play_blind(task, self._blind, seed=seed)
+            with self._as_begun():
+                without = play_blind(task, self._blind, seed=seed)
             rollouts = [replace(rollout, facts=rollout.facts.with_reference(without)) for rollout in rollouts]
         scored = PRESETS[self._settings.preset].score([rollout.facts for rollout in rollouts])
         return [
@@ -148,16 +152,18 @@ class Grpo:
         for first in range(0, len(ordered), self._settings.micro):
             some = ordered[first : first + self._settings.micro]
             batch = build_batch([one.rollout.example for one in some], parts.layout, pad_id=parts.codec.end_id)
-            sampled = torch.from_numpy(np.concatenate([one.rollout.logprobs_K for one in some])).float()
+            device = parts.model.lm_head.weight.device
+            batch = batch.to(device)
+            sampled = torch.from_numpy(np.concatenate([one.rollout.logprobs_K for one in some])).float().to(device)
             worth = np.concatenate([np.full(len(one.rollout.logprobs_K), one.advantage) for one in some])
             reference = None
             if self._reference is not None:
-                with torch.no_grad():
+                with torch.no_grad(), self._as_begun():
                     reference = compute_logprobs(self._reference, batch, parts.codec.forbidden_ids)
             loss = compute_policy_loss(
                 compute_logprobs(parts.model, batch, parts.codec.forbidden_ids),
                 sampled,
-                torch.from_numpy(worth).float(),
+                torch.from_numpy(worth).float().to(device),
                 clip=self._settings.clip,
                 reference_K=reference,
                 beta=self._settings.beta,

@@ -1,11 +1,13 @@
 """Tiny checkpoints with random weights, for tests and benchmarks: every real mechanism, no skill."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ophiscope.models.local.engine import LocalModel
 from ophiscope.protocol.templates import SPECIAL_TOKENS
 
-__all__ = ["build_tiny_config", "build_tiny_tokenizer", "write_tiny_checkpoint"]
+__all__ = ["build_tiny_config", "build_tiny_tokenizer", "shrink_views", "write_tiny_checkpoint"]
 
 _EXTRA_TOKENS = ("<|endoftext|>",)
 
@@ -74,6 +76,13 @@ def build_tiny_config(family: str, *, hidden: int = 64, layers: int = 3, context
         vision |= {"patch_size": 7, "window_size": 28, "fullatt_block_indexes": [1]}
         return Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False, **ids)
     raise ValueError(f"Unknown tiny family {family!r}; accepted are qwen2_5_vl and qwen3_vl.")
+
+
+def shrink_views(model: LocalModel) -> LocalModel:
+    """The same model, shown small and few pictures: for tries of what otherwise costs a thousand tokens a view."""
+    unit_px = model.card.patch_px**2
+    card = replace(model.card, max_view_px=36 * unit_px, min_view_px=9 * unit_px, most_frames=8)
+    return LocalModel(replace(model.parts, card=card))
 
 
 def write_tiny_checkpoint(directory: Path, family: str, *, seed: int = 0, hidden: int = 64, layers: int = 3) -> Path:

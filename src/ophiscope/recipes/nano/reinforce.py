@@ -1,4 +1,4 @@
-"""What ``ophiscope train nano_image`` draws: fresh phantoms, asked about as in training, sampled instead of shown."""
+"""What ``ophiscope train nano_image`` draws: fresh phantoms, with the oracle's conversations or with their truth."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,15 +7,18 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ophiscope.models.local.engine import LocalModel
+from ophiscope.recipes.lessons import teach_by_oracles, teach_reflection
 from ophiscope.recipes.nano.items import draw_phantom
 from ophiscope.recipes.nano.tasks import build_setup
-from ophiscope.train.reinforce import RunConfig
 from ophiscope.train.rollouts import RolloutTask
+from ophiscope.train.run_config import RunConfig
+from ophiscope.train.supervise import Teach
 
-__all__ = ["ImageRunConfig", "build_draw"]
+__all__ = ["ImageRunConfig", "build_draw", "build_teach"]
 
 _FIRST_SEED = 3_000_000_000
 """Apart from those of the trajectories and of the measurements."""
+_FIRST_LESSON = 3_500_000_000
 
 
 class ImageWorlds(BaseModel):
@@ -32,7 +35,14 @@ class ImageRunConfig(RunConfig):
     worlds: ImageWorlds = ImageWorlds()
 
 
-def build_draw(config: ImageRunConfig, model: LocalModel) -> Callable[[int], RolloutTask]:
+def build_teach(config: ImageRunConfig, model: LocalModel, tell: Callable[[str], None]) -> Teach:
+    """Conversations of the oracle; in the stage ``reflect`` with calls that went wrong and were mended."""
+    names = [f"phantom-image/{kind}" for kind in config.worlds.kinds]
+    make = teach_reflection if config.stage == "reflect" else teach_by_oracles
+    return make(names, model.card, first_seed=_FIRST_LESSON + config.seed * 1_000_000)
+
+
+def build_draw(config: ImageRunConfig, model: LocalModel, tell: Callable[[str], None]) -> Callable[[int], RolloutTask]:
     """The question of a number; kinds in turn."""
 
     def draw(number: int) -> RolloutTask:
