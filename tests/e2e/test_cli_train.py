@@ -54,11 +54,11 @@ def test_what_was_trained_can_be_asked(tmp_path: Path, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["nano_imag"], "Unknown recipe 'nano_imag'; accepted are nano_image, nano_video."),
+        (["nano_imag"], "Unknown recipe 'nano_imag'; accepted are medscope_7b, nano_image, nano_video, ophiuchus_7b."),
         (["nano_image", "steps"], "write key=value"),
         (["nano_image", "steps=0"], "steps = 0 is not accepted"),
         (["nano_image", "steps=many"], "steps = 'many' is not accepted"),
-        (["nano_image", "rl.lrr=1"], "rl.lrr is no key of this recipe; accepted: start, steps"),
+        (["nano_image", "rl.lrr=1"], "rl.lrr is no key of this recipe; accepted: start, stage, steps"),
         (["nano_image", "rl=1"], "rl = 1 is not accepted"),
         (["nano_image", "steps.more=1"], "steps is a value and has no keys of its own"),
         (["nano_image", "rl.advantage=best"], "accepted are grpo, dr_grpo, atrl_paper"),

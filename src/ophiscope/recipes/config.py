@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -59,8 +59,10 @@ def _put(values: dict[str, Any], keys: list[str], value: Any, change: str) -> No
 def _list_keys(schema: type[BaseModel], before: str = "") -> list[str]:
     keys = []
     for name, field in schema.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _list_keys(field.annotation, f"{before}{name}.")
+        kinds = [kind for kind in (field.annotation, *get_args(field.annotation)) if isinstance(kind, type)]
+        part = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        if part is not None:
+            keys += _list_keys(part, f"{before}{name}.")
         else:
             keys.append(before + name)
     return keys
