@@ -5,6 +5,7 @@ Types are strict, so that ``"1"`` is not silently taken for ``1``: the model is 
 
 import difflib
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StrictFloat, StrictInt, StrictStr, ValidationError
@@ -58,7 +59,7 @@ def render_value(value: object) -> str:
 
 def render_schema(tool: Tool) -> dict[str, Any]:
     """The tool as a function schema (the JSON that chat templates and servers take)."""
-    schema = tool.arguments.model_json_schema()
+    schema = _read_schema(tool.arguments)
     properties = {name: _plain(value) for name, value in schema.get("properties", {}).items()}
     parameters = {"type": "object", "properties": properties, "required": schema.get("required", [])}
     return {
@@ -69,6 +70,12 @@ def render_schema(tool: Tool) -> dict[str, Any]:
             "parameters": {**parameters, "additionalProperties": False},
         },
     }
+
+
+@lru_cache(maxsize=64)
+def _read_schema(arguments: type[BaseModel]) -> dict[str, Any]:
+    """Worked out once: every episode shows it."""
+    return arguments.model_json_schema()
 
 
 def _plain(field: Mapping[str, Any]) -> dict[str, Any]:

@@ -211,31 +211,43 @@ class LocalModel:
         return turn
 
     def _prefill(self, turns: Sequence[_Turn]) -> Tensor:
-        """Run what is new of each prompt; gives the log-probabilities of the next token, ``(B, V)``."""
+        """Run what is new of each prompt; gives the log-probabilities of the next token, ``(B, V)``.
+
+        Episodes of one question begin alike: such a prompt is run once, and its keys and values are theirs together.
+        """
         features = self._encode_views(turns)
         last: list[Tensor] = []
-        text = self._parts.model.model.language_model
+        begun: dict[tuple[object, ...], tuple[Tensor, Prefix]] = {}
         for turn, own in zip(turns, features, strict=True):
-            session = self._sessions[turn.request.session]
-            embedded, image_at = embed_tokens(
-                self._parts.model, self._tensor(turn.prompt.token_ids[turn.start :])[None], own
-            )
-            cache = KVBatch([session.prefix], layers=len(text.layers))
-            cache.begin(embedded.shape[1])
-            keep = torch.zeros(embedded.shape[:2], dtype=torch.bool, device=embedded.device)
-            keep[0, -1] = True
-            hidden = run_decoder(
-                text,
-                embedded,
-                self._tensor(turn.positions_3_T[:, turn.start :])[:, None],
-                cache=cache,
-                deepstack=(image_at, own.deepstack_L_M_D) if own is not None else None,
-                keep_B_T=keep,
-            )
-            cache.commit()
-            self._sessions[turn.request.session] = _Session(turn.prompt.token_ids, turn.pictures, cache.prefix(0))
+            name = turn.request.session
+            same = _name_beginning(turn)
+            if same not in begun:
+                begun[same] = self._run_prompt(turn, own)
+            hidden, prefix = begun[same]
+            self._sessions[name] = _Session(turn.prompt.token_ids, turn.pictures, prefix)
             last.append(hidden)
         return self._score(torch.cat(last))
+
+    def _run_prompt(self, turn: _Turn, features: ImageFeatures | None) -> tuple[Tensor, Prefix]:
+        """Run what is new of one prompt; gives its last hidden state ``(1, D)``, and keys and values of all of it."""
+        text = self._parts.model.model.language_model
+        embedded, image_at = embed_tokens(
+            self._parts.model, self._tensor(turn.prompt.token_ids[turn.start :])[None], features
+        )
+        cache = KVBatch([self._sessions[turn.request.session].prefix], layers=len(text.layers))
+        cache.begin(embedded.shape[1])
+        keep = torch.zeros(embedded.shape[:2], dtype=torch.bool, device=embedded.device)
+        keep[0, -1] = True
+        hidden = run_decoder(
+            text,
+            embedded,
+            self._tensor(turn.positions_3_T[:, turn.start :])[:, None],
+            cache=cache,
+            deepstack=(image_at, features.deepstack_L_M_D) if features is not None else None,
+            keep_B_T=keep,
+        )
+        cache.commit()
+        return hidden, cache.prefix(0)
 
     def _decode(self, turns: list[_Turn], logprobs_B_V: Tensor) -> None:
         """Sample until every turn has finished; finished ones leave the batch when half of it has."""
@@ -295,8 +307,9 @@ class LocalModel:
         return forbid(logits, self._parts.codec.forbidden_ids)
 
     def _encode_views(self, turns: Sequence[_Turn]) -> list[ImageFeatures | None]:
-        """Visual tokens of each turn's new pictures; a picture that several turns show is encoded once."""
-        pictures = {id(view.picture): view.picture for turn in turns for view in turn.new_views}
+        """Visual tokens of each turn's new pictures; pixels that several turns show are encoded once."""
+        digests = {id(picture): digest for turn in turns for _, picture, digest in turn.pictures}
+        pictures = {digests[id(view.picture)]: view.picture for turn in turns for view in turn.new_views}
         if not pictures:
             return [None] * len(turns)
         layout = self._parts.layout
@@ -307,7 +320,7 @@ class LocalModel:
         place = {key: index for index, key in enumerate(pictures)}
 
         def gather(turn: _Turn) -> ImageFeatures | None:
-            shown = [place[id(view.picture)] for view in turn.new_views]
+            shown = [place[digests[id(view.picture)]] for view in turn.new_views]
             joined = [torch.cat([level[index] for index in shown]) for level in levels if shown]
             return ImageFeatures(joined[0], tuple(joined[1:])) if joined else None
 
@@ -351,3 +364,10 @@ def _count_shared(
         if start < shared and digest != other:
             return start
     return shared
+
+
+def _name_beginning(turn: _Turn) -> tuple[object, ...]:
+    """Alike for turns that begin their sessions with the same tokens and pictures."""
+    if turn.start:
+        return (turn.request.session,)
+    return turn.prompt.token_ids, tuple((start, digest) for start, _, digest in turn.pictures)

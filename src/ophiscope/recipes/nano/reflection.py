@@ -156,6 +156,5 @@ def main() -> None:
         print(f"| {name} | " + " | ".join(map(_render, cells)) + f" | {mended} |", flush=True)
 
 
-
 if __name__ == "__main__":
     main()
