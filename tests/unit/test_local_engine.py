@@ -133,6 +133,39 @@ def test_a_batch_gives_what_each_would_alone(model: LocalModel, directories: dic
             talks[request.session] += [answer(reply), build_observation(model, 30 * turn + 5)]
 
 
+def test_a_beginning_that_several_share_is_run_once(model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal tokens and pixels: one run, and each goes on from it as if it were its own; others run apart."""
+    run: list[str] = []
+    original = LocalModel._run_prompt
+
+    def count(self: LocalModel, turn: Any, features: Any) -> Any:
+        run.append(turn.request.session)
+        return original(self, turn, features)
+
+    monkeypatch.setattr(LocalModel, "_run_prompt", count)
+    starts = [build_start(model, 5), build_start(model, 5), build_start(model, 5), build_start(model, 7)]
+    # the same words about other pixels, and the same pixels in other words
+    starts[2] = [starts[2][0], say(Role.USER, "What is 5?", build_view(model, 5, (3, 2)), build_view(model, 9))]
+
+    def play(names: Sequence[str], together: bool) -> list[tuple[int, ...]]:
+        talks, said = [list(start) for start in starts], []
+        for turn in range(2):
+            asked = [
+                ask(name, talk, seed=index, temperature=1.0)
+                for index, (name, talk) in enumerate(zip(names, talks, strict=True))
+            ]
+            replies = model.sample(asked) if together else [model.sample([one])[0] for one in asked]
+            for talk, reply in zip(talks, replies, strict=True):
+                said.append(reply.token_ids or ())
+                talk += [answer(reply), say(Role.TOOL, f"turn {turn}", build_view(model, 20 + turn))]
+        return said
+
+    together = play(["a", "b", "c", "d"], together=True)
+    assert run[:3] == ["a", "c", "d"]
+    assert len(run) == 3 + 4
+    assert together == play(["e", "f", "g", "h"], together=False)
+
+
 def test_what_hugging_face_remembers_does_not_matter(model: LocalModel) -> None:
     request = ask("s", build_start(model, 10))
     inner = model.parts.model.model
