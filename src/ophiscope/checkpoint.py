@@ -32,6 +32,8 @@ def find_checkpoint(name: str, *, offline: bool = False, example: str = "Qwen/Qw
         WrongInput: If there is no such directory, and no such id or no way to it, or a file in it could not be read to
             its end.
     """
+    if not name.strip():
+        raise WrongInput(f"The checkpoint has no name; give a directory or a hub id such as {example}.")
     directory = Path(name).expanduser()
     if not directory.is_dir():
         directory = _fetch(name, offline=offline, example=example)

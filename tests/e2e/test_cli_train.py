@@ -65,6 +65,8 @@ def test_what_was_trained_can_be_asked(tmp_path: Path, capsys: pytest.CaptureFix
         (["nano_image", "rl.lr=nan"], "rl.lr = nan is not accepted"),
         (["nano_image", "rl.group=1"], "rl.group = 1 is not accepted"),
         (["nano_image", "worlds.kinds=['L9']"], "L9"),
+        (["nano_video", "worlds.least_s=700"], "worlds.most_s"),
+        (["nano_video", "worlds.least_s=80", "worlds.most_s=60"], "it is below worlds.least_s"),
         (["nano_image", "start=openai:http://127.0.0.1:1/v1#x"], "only weights in this process can be trained"),
         (["nano_image", "start=hf:/nowhere"], "/nowhere"),
     ],

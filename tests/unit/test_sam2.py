@@ -227,6 +227,8 @@ def test_what_is_no_sam2_checkpoint_is_refused_in_one_line(tmp_path: Path) -> No
             load_sam2(f"sam2:{tmp_path / name}")
     with pytest.raises(WrongInput, match="neither a directory nor a hub id like facebook/sam2"):
         load_sam2("sam2:no/such/place", offline=True)
+    with pytest.raises(WrongInput, match="has no name; give a directory or a hub id such as facebook/sam2"):
+        load_sam2("sam2:")
 
 
 def test_pickled_or_cut_weights_are_refused(tmp_path: Path, folder: Path) -> None:

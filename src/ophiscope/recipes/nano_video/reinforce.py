@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from ophiscope.models.local.engine import LocalModel
 from ophiscope.recipes.nano_video.items import set_up
@@ -34,6 +34,13 @@ class VideoWorlds(BaseModel):
     least_s: float = Field(default=60.0, gt=10)
     most_s: float = Field(default=600.0, gt=10)
     kinds: tuple[ProcedureKind, ...] = Field(default=(ProcedureKind.WHEN,), min_length=1)
+
+    @field_validator("most_s")
+    @classmethod
+    def _is_ordered(cls, most_s: float, info: ValidationInfo) -> float:
+        if most_s < info.data.get("least_s", 0.0):
+            raise ValueError("it is below worlds.least_s")
+        return most_s
 
 
 class VideoRunConfig(RunConfig):
