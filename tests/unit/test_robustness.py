@@ -1,11 +1,11 @@
-"""Segmenters that answer in another way: a mirror is one, noise is of the stated size and comes again."""
+"""Segmenters that answer in another way: a turned one is another, noise is of the stated size and comes again."""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from ophiscope.metrics.overlap import compute_box_overlap
-from ophiscope.recipes.nano.robustness import Box, Changed, list_conditions, mirror, shake
+from ophiscope.recipes.nano.robustness import Box, Changed, list_conditions, shake, turn
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.segmenter import Prediction
 
@@ -25,18 +25,18 @@ def find_box(prediction: Prediction) -> tuple[float, float, float, float]:
     return float(columns.min()), float(rows.min()), float(columns.max() + 1), float(rows.max() + 1)
 
 
-def test_a_mirror_turns_picture_box_and_mask() -> None:
+def test_a_turn_turns_picture_box_and_mask() -> None:
     boxes: list[Box | None] = []
 
     def look(picture: NDArray[np.uint8], box: Box | None) -> Prediction:
         boxes.append(box)
         return Prediction(picture[:, :, 0].astype(np.float32) / 255, 0.9, None)
 
-    found = mirror(look, PICTURE, (10, 20, 40, 40))
+    found = turn(look, PICTURE, (10, 20, 40, 45))
     np.testing.assert_array_equal(found.probability_H_W, PICTURE[:, :, 0].astype(np.float32) / 255)
-    assert boxes == [(60, 20, 90, 40)]
-    # it really was shown the other side: what only sees the left half finds nothing now
-    assert not mirror(outline_bright, PICTURE, None).probability_H_W.any()
+    assert boxes == [(20, 10, 45, 40)]
+    # it really was shown the other way: what only sees columns below 50 sees rows below 50 now
+    assert find_box(turn(outline_bright, PICTURE, None)) == find_box(outline_bright(PICTURE, None))
 
 
 def test_noise_is_of_its_size_and_comes_again() -> None:
@@ -58,9 +58,10 @@ def test_noise_is_of_its_size_and_comes_again() -> None:
 
 def test_a_changed_segmenter_knows_what_the_other_knows() -> None:
     own = build_segmenter("nano-seg")
-    changed = Changed(own, "mirrored", mirror)
+    changed = Changed(own, "turned", turn)
     assert (changed.targets, changed.weights_sha256, changed.sight) == (own.targets, own.weights_sha256, own.sight)
     here = changed.predict(PICTURE, box_xyxy=(8, 18, 42, 42), target=None)
     there = own.predict(PICTURE, box_xyxy=(8, 18, 42, 42), target=None)
     assert (compute_box_overlap(find_box(here), find_box(there)).iou or 0.0) > 0.7
-    assert set(list_conditions()) == {"nano-seg", "mirrored", "noisy", "classical", "absent"}
+    assert not np.allclose(here.probability_H_W, there.probability_H_W, atol=1e-3)  # it is another one
+    assert set(list_conditions()) == {"nano-seg", "turned", "noisy", "classical", "absent"}
