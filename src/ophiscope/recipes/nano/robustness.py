@@ -3,8 +3,8 @@
 Run: ``python -m ophiscope.recipes.nano.robustness --data SEG_PACK --n 100``
 
 ``turned`` is the same segmenter on the picture with rows and columns exchanged: other masks, whose quality is told
-beside them (a mirrored picture would be no change: nano-seg averages over mirrors itself). ``noisy`` moves every mask by
-a tenth of its size and shakes presence. ``classical`` understands boxes and no words. ``absent`` has no tool that
+beside them (a mirrored picture would be no change: nano-seg averages over mirrors itself). ``noisy`` moves every mask
+by a tenth of its size and shakes presence. ``classical`` understands boxes and no words. ``absent`` has no tool that
 segments.
 """
 
