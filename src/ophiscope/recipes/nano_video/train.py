@@ -165,8 +165,10 @@ def main() -> None:
     seen = SeenHead(VIDEO_SHAPE.hidden)
     if args.start is not None:
         begin_from(model, codec, args.start)
-        if (args.start / "state.pt").exists():
-            seen.load_state_dict(torch.load(args.start / "state.pt", weights_only=True)["seen"])
+        state = args.start / "state.pt"
+        kept = torch.load(state, weights_only=True) if state.exists() else {}
+        if "seen" in kept:  # a run on pictures has no such head
+            seen.load_state_dict(kept["seen"])
     if not args.marked:
         mark_number_rows(model, codec.encode("0")[0], seed=args.seed)
     sight, head = read_sight(args.frames), FrameHead(VIDEO_SHAPE.hidden)
