@@ -48,7 +48,7 @@ def test_an_organ_that_was_never_trained_is_found_alike() -> None:
     assert all(graded.correct for _, graded, _ in ran)
 
 
-@pytest.mark.parametrize("kind", BodyKind)
+@pytest.mark.parametrize("kind", [kind for kind in BodyKind if kind is not BodyKind.ORGAN])
 def test_the_overview_alone_tells_nothing_of_lesions(kind: BodyKind) -> None:
     """With no call left, the oracle sees organs and no lesion: it never says yes, never a place, never more than 0."""
     for seed in range(20):

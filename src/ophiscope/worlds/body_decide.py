@@ -32,6 +32,8 @@ class Walked(NamedTuple):
 
 def decide_body(ask: BodyAsk, walked: Walked) -> Step:
     """The next step of who knows how such a question is answered."""
+    if ask.kind is BodyKind.ORGAN:
+        return _find_middle(ask.organ, walked)
     lesions = _find_lesions(ask.organ, walked.slices)
     if lesions and ask.kind is not BodyKind.HOW_MANY:
         return _tell(ask, next(iter(lesions.values())), walked)
@@ -40,15 +42,32 @@ def decide_body(ask: BodyAsk, walked: Walked) -> Step:
         return Step(f"I see no {ask.organ}.", answer="cannot tell")
     left = _find_next(_widen(inside, walked.overview_mm), walked)
     if left is not None and walked.calls_left:
-        low, high = left
-        arguments = {"axis": "axial", "start_mm": plain_number(low), "end_mm": plain_number(high)}
-        first, last = render_number(min(inside)), render_number(max(inside))
-        return Step(f"The {ask.organ} shows from {first} to {last} mm.", ("crop_stack", arguments))
+        return _look_through(ask.organ, inside, left)
     if ask.kind is BodyKind.HOW_MANY:
         return Step(f"Lesions seen: {len(lesions)}.", answer=str(len(lesions)) + _cite_all(walked))
     if ask.kind is BodyKind.ANY:
         return Step("All of it was seen.", answer="no" + _cite_all(walked))
     return Step("It holds none that I see.", answer="cannot tell")
+
+
+def _look_through(organ: Organ, inside: Sequence[float], slab: tuple[float, float]) -> Step:
+    low, high = slab
+    arguments = {"axis": "axial", "start_mm": plain_number(low), "end_mm": plain_number(high)}
+    first, last = render_number(min(inside)), render_number(max(inside))
+    return Step(f"The {organ} shows from {first} to {last} mm.", ("crop_stack", arguments))
+
+
+def _find_middle(organ: Organ, walked: Walked) -> Step:
+    """One look at all of an organ, and the middle one of the slices that show it."""
+    inside = [one.position_mm for one in walked.slices if organ in one.organs]
+    if not inside:
+        return Step(f"I see no {organ}.", answer="cannot tell")
+    if not walked.slabs and walked.calls_left:
+        return _look_through(organ, inside, _widen(inside, walked.overview_mm))
+    at_mm = min(inside, key=lambda one: abs(2 * one - min(inside) - max(inside)))
+    return Step(
+        f"It shows at {render_number(at_mm)} mm.", answer=f"position {render_number(at_mm)} mm{_cite(walked, at_mm)}"
+    )
 
 
 def _find_lesions(organ: Organ, slices: Sequence[SeenSlice]) -> dict[int, list[tuple[float, SeenLesion]]]:

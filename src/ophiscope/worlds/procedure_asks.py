@@ -62,26 +62,58 @@ ACTION_WORDS = {
 }
 """How what is done is told."""
 _WHEN = {
-    Action.CLIP: "When is the clip applied?",
-    Action.STAPLE: "When is the stapler fired?",
-    Action.BLEED: "When does a vessel begin to bleed?",
-    Action.BURN: "When is tissue burned?",
-    Action.SUTURE: "When is the suture set?",
+    Action.CLIP: (
+        "When is the clip applied?",
+        "When is a clip applied?",
+        "At what time is the clip placed?",
+        "When do they apply the clip?",
+    ),
+    Action.STAPLE: (
+        "When is the stapler fired?",
+        "When is it stapled?",
+        "At what time does the stapler fire?",
+        "When do they fire the stapler?",
+    ),
+    Action.BLEED: (
+        "When does a vessel begin to bleed?",
+        "When does the bleeding start?",
+        "At what time is there bleeding?",
+        "When does it bleed?",
+    ),
+    Action.BURN: (
+        "When is tissue burned?",
+        "When is the tissue coagulated?",
+        "At what time is tissue burned?",
+        "When do they burn tissue?",
+    ),
+    Action.SUTURE: (
+        "When is the suture set?",
+        "When is a suture set?",
+        "At what time is the suture placed?",
+        "When do they set the suture?",
+    ),
 }
+"""Ways to ask; the first is the plainest."""
 _DID = {
-    Action.CLIP: "Is a clip applied?",
-    Action.STAPLE: "Is the stapler fired?",
-    Action.BLEED: "Does a vessel bleed?",
-    Action.BURN: "Is tissue burned?",
-    Action.SUTURE: "Is a suture set?",
+    Action.CLIP: ("Is a clip applied?", "Was a clip placed?", "Do they apply a clip?"),
+    Action.STAPLE: ("Is the stapler fired?", "Was the stapler used?", "Do they fire the stapler?"),
+    Action.BLEED: ("Does a vessel bleed?", "Is there bleeding?", "Does it bleed?"),
+    Action.BURN: ("Is tissue burned?", "Was tissue coagulated?", "Do they burn tissue?"),
+    Action.SUTURE: ("Is a suture set?", "Was a suture placed?", "Do they set a suture?"),
 }
 _HOW_OFTEN = {
-    Action.CLIP: "How many clips are applied?",
-    Action.STAPLE: "How often is the stapler fired?",
-    Action.BLEED: "How often does a vessel begin to bleed?",
-    Action.BURN: "How often is tissue burned?",
-    Action.SUTURE: "How many sutures are set?",
+    Action.CLIP: ("How many clips are applied?", "How many clips do they apply?"),
+    Action.STAPLE: ("How often is the stapler fired?", "How many times is it stapled?"),
+    Action.BLEED: ("How often does a vessel begin to bleed?", "How many bleedings are there?"),
+    Action.BURN: ("How often is tissue burned?", "How many times is tissue coagulated?"),
+    Action.SUTURE: ("How many sutures are set?", "How many sutures do they set?"),
 }
+_INSTRUMENT = (
+    "Which instrument touches the tissue at {at_s} s?",
+    "Which instrument is used at {at_s} s?",
+    "What tool is seen at {at_s} s?",
+)
+_DESCRIBE = ("What is done, and when?", "Describe what happens, with times.", "List the events with their times.")
 _NOTHING = "nothing"
 _CROP, _FRAME = "crop_video", "get_frame"
 
@@ -119,8 +151,11 @@ def _spell(event: Event) -> str:
     return f"interval {event.start_s:g}-{event.end_s:g} s"
 
 
-def _key(kind: ResultKind, text: str, group: ProcedureKind, event: Event | None, *tools: str) -> AnswerKey:
-    interval = None if event is None else Interval(AxisUnit.TIME_S, event.start_s, event.end_s)
+def _key(
+    kind: ResultKind, text: str, group: ProcedureKind, event: Event | None, *tools: str, end_s: float | None = None
+) -> AnswerKey:
+    """A key whose evidence lies in an event, or from its begin to ``end_s``."""
+    interval = None if event is None else Interval(AxisUnit.TIME_S, event.start_s, end_s or event.end_s)
     return AnswerKey(
         kind, text, evidence_interval=interval, needed_tools=tools, least_calls=len(tools), group=group.value
     )
@@ -132,7 +167,7 @@ def _pose_when(rng: np.random.Generator, procedure: Procedure) -> _Drawn | None:
         return None
     event = pick(rng, single)
     key = _key(ResultKind.INTERVAL, _spell(event), ProcedureKind.WHEN, event, _CROP)
-    return _Drawn(ProcedureAsk(ProcedureKind.WHEN, event.action), _WHEN[event.action], key)
+    return _Drawn(ProcedureAsk(ProcedureKind.WHEN, event.action), pick(rng, _WHEN[event.action]), key)
 
 
 def _pose_what_at(rng: np.random.Generator, procedure: Procedure) -> _Drawn | None:
@@ -171,7 +206,7 @@ def _pose_how_often(rng: np.random.Generator, procedure: Procedure) -> _Drawn | 
     action = pick(rng, sorted(asked))
     count = sum(event.action is action for event in procedure.done)
     key = _key(ResultKind.COUNT, str(count), ProcedureKind.HOW_OFTEN, None)
-    return _Drawn(ProcedureAsk(ProcedureKind.HOW_OFTEN, action), _HOW_OFTEN[action], key)
+    return _Drawn(ProcedureAsk(ProcedureKind.HOW_OFTEN, action), pick(rng, _HOW_OFTEN[action]), key)
 
 
 def _pose_did(rng: np.random.Generator, procedure: Procedure) -> _Drawn | None:
@@ -183,7 +218,7 @@ def _pose_did(rng: np.random.Generator, procedure: Procedure) -> _Drawn | None:
         return None
     action = pick(rng, wanted)
     key = _key(ResultKind.YES_NO, "yes" if action in done else "no", ProcedureKind.DID, None)
-    return _Drawn(ProcedureAsk(ProcedureKind.DID, action), _DID[action], key)
+    return _Drawn(ProcedureAsk(ProcedureKind.DID, action), pick(rng, _DID[action]), key)
 
 
 def _pose_instrument(rng: np.random.Generator, procedure: Procedure) -> _Drawn | None:
@@ -192,7 +227,7 @@ def _pose_instrument(rng: np.random.Generator, procedure: Procedure) -> _Drawn |
     event = pick(rng, procedure.events)
     at_s = round((event.start_s + event.end_s) / 2, 1)
     key = _key(ResultKind.TEXT, event.instrument.value, ProcedureKind.INSTRUMENT, event, _FRAME)
-    words = f"Which instrument touches the tissue at {at_s:g} s?"
+    words = pick(rng, _INSTRUMENT).format(at_s=f"{at_s:g}")
     return _Drawn(ProcedureAsk(ProcedureKind.INSTRUMENT, span_s=(at_s, at_s)), words, key)
 
 
@@ -202,7 +237,7 @@ def _pose_colour(rng: np.random.Generator, procedure: Procedure) -> _Drawn | Non
     if not clips or sum(mark.action is Action.CLIP for mark in scenes[0].marks) > 1:
         return None
     options = _shuffle(rng, [tint.value for tint in Tint])
-    key = _key(ResultKind.OPTION, clips[0].tint.value, ProcedureKind.COLOUR, clips[0], _FRAME)
+    key = _key(ResultKind.OPTION, clips[0].tint.value, ProcedureKind.COLOUR, clips[0], _FRAME, end_s=scenes[0].end_s)
     words = "What colour is the band of the clip that is applied?"
     return _Drawn(ProcedureAsk(ProcedureKind.COLOUR, Action.CLIP), words, key, options)
 
@@ -210,7 +245,7 @@ def _pose_colour(rng: np.random.Generator, procedure: Procedure) -> _Drawn | Non
 def _pose_describe(rng: np.random.Generator, procedure: Procedure) -> _Drawn | None:
     """Of the whole recording, or of a stretch that cuts no event."""
     start_s, end_s = 0.0, procedure.duration_s
-    words = "What is done, and when?"
+    words = None
     if rng.random() < 0.5:
         edges = sorted(float(edge) for edge in rng.uniform(0, procedure.duration_s, 2))
         start_s, end_s = round(edges[0], 1), round(edges[1], 1)
@@ -229,7 +264,7 @@ def _pose_describe(rng: np.random.Generator, procedure: Procedure) -> _Drawn | N
         least_calls=len(told),
         group=ProcedureKind.DESCRIBE.value,
     )
-    return _Drawn(ProcedureAsk(ProcedureKind.DESCRIBE, span_s=(start_s, end_s)), words, key)
+    return _Drawn(ProcedureAsk(ProcedureKind.DESCRIBE, span_s=(start_s, end_s)), words or pick(rng, _DESCRIBE), key)
 
 
 def _list_options(right: Action) -> list[str]:

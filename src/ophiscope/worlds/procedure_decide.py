@@ -51,8 +51,8 @@ def decide_procedure(ask: ProcedureAsk, seen: Watched) -> Step:
             count = sum(gap.action is ask.action for gap in gaps)
             return Step(f"New marks of it: {count}.", answer=str(count))
         case ProcedureKind.DID:
-            done = any(gap.action is ask.action for gap in gaps)
-            return Step("A new mark of it." if done else "No new mark of it.", answer="yes" if done else "no")
+            mine = [gap for gap in gaps if gap.action is ask.action]
+            return _show(mine[0], seen, "yes") if mine else Step("No new mark of it.", answer="no")
         case ProcedureKind.WHAT_AT:
             return _tell_what(ask, seen, gaps)
         case ProcedureKind.WHAT_AFTER:
@@ -117,6 +117,8 @@ def _time(gap: _Gap, seen: Watched) -> Step:
     if contact is not None and (contact.loose_s <= _FINE_S or not seen.calls_left):
         start, end = render_number(contact.first.time_s), render_number(contact.after.time_s)
         cite = _cite(seen, contact.first.time_s, contact.after.time_s)
+        if not cite and seen.calls_left:
+            return Step(f"Contact from {start} to {end} s.", _crop(contact.before.time_s, contact.after.time_s))
         return Step(f"Contact from {start} to {end} s.", answer=f"interval {start}-{end} s{cite}")
     before, after = render_number(gap.before.time_s), render_number(gap.after.time_s)
     if not seen.calls_left:
@@ -153,11 +155,12 @@ def _tell_what(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Step:
     times_s = [frame.time_s for frame in seen.frames]
     start_s = max((time_s for time_s in times_s if time_s <= at_s - _BESIDE_S), default=times_s[0])
     end_s = min((time_s for time_s in times_s if time_s >= at_s + _BESIDE_S), default=times_s[-1])
-    if seen.calls_left and end_s - start_s > _AROUND_S + 2 * _BESIDE_S:
+    cited = _cite(seen, at_s, at_s)
+    if seen.calls_left and (not cited or end_s - start_s > _AROUND_S + 2 * _BESIDE_S):
         return Step("I watch what is around it.", _crop(start_s, end_s))
     made = [gap for gap in gaps if start_s < gap.after.time_s <= end_s]
     text = ACTION_WORDS[made[0].action] if made else "nothing"
-    return Step("Before and after compared.", answer=text + _cite(seen, at_s, at_s))
+    return Step("Before and after compared.", answer=text + cited)
 
 
 def _tell_next(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Step:
@@ -170,14 +173,23 @@ def _tell_next(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Step:
     if together and seen.calls_left:
         gap = together[0]
         return Step("Two marks are new here; which was first?", _crop(gap.before.time_s, gap.after.time_s))
-    return Step("The next new mark.", answer=ACTION_WORDS[later.action])
+    return _show(later, seen, ACTION_WORDS[later.action])
+
+
+def _show(gap: _Gap, seen: Watched, answer: str) -> Step:
+    """An answer that rests on a gap, once that was watched."""
+    before, after = gap.before.time_s, gap.after.time_s
+    cited = _cite(seen, before, after)
+    if not cited and seen.calls_left:
+        return Step(f"There at {render_number(after)} s, not at {render_number(before)} s.", _crop(before, after))
+    return Step("A new mark.", answer=answer + cited)
 
 
 def _look_close(ask: ProcedureAsk, seen: Watched, gaps: Sequence[_Gap]) -> Step:
     if ask.kind is ProcedureKind.INSTRUMENT:
         at_s = ask.span_s[0] if ask.span_s else 0.0
         near = [frame for frame in seen.frames if abs(frame.time_s - at_s) < 0.2]
-        if near:
+        if near and (seen.evidence or not seen.calls_left):
             held = near[0].contact or Instrument.SUCTION
             return Step("Its tip.", answer=held.value + _cite(seen, at_s, at_s))
         return Step("I look at that moment.", ("get_frame", {"time_s": plain_number(at_s)}))

@@ -76,7 +76,7 @@ def _draw_events(
     stay_s = 1.5 * duration_s / _LOOKS
     for leaves in wanted:
         for _ in range(_TRIES):
-            length_s = float(rng.uniform(*_EVENT_S))
+            length_s = float(rng.uniform(_EVENT_S[0], min(_EVENT_S[1], duration_s / 2)))
             start_s = round(float(rng.uniform(0.5, duration_s - length_s - 0.5)), 2)
             end_s = round(start_s + length_s, 2)
             begun, ended = next(pair for pair in itertools.pairwise(bounds) if start_s < pair[1])

@@ -21,10 +21,11 @@ __all__ = ["BODY_MIXTURE", "BODY_TOOLS", "BodyTask", "draw_body_task", "write_bo
 
 BODY_TOOLS = ("crop_stack", "get_slice")
 BODY_MIXTURE: Mapping[BodyKind, float] = {
-    BodyKind.WHERE: 0.4,
-    BodyKind.MIDDLE: 0.25,
+    BodyKind.WHERE: 0.3,
+    BodyKind.MIDDLE: 0.2,
     BodyKind.ANY: 0.2,
     BodyKind.HOW_MANY: 0.15,
+    BodyKind.ORGAN: 0.15,
 }
 
 

@@ -17,7 +17,7 @@ from ophiscope.eval.runner import EvalItem, ItemSource
 from ophiscope.protocol.coords import parse_profile
 from ophiscope.recipes.nano_video.body_tasks import BODY_TOOLS, BodyTask, draw_body_task
 from ophiscope.recipes.nano_video.shape import CARD
-from ophiscope.recipes.nano_video.tasks import LIMITS, LONG, SHORT, VIDEO_TOOLS, VideoTask, draw_video_task
+from ophiscope.recipes.nano_video.tasks import BRIEF, LIMITS, LONG, SHORT, VIDEO_TOOLS, VideoTask, draw_video_task
 from ophiscope.tools.crop_video import CropStack, CropVideo
 from ophiscope.tools.get_frame import GetFrame, GetSlice
 from ophiscope.worlds.body import Organ
@@ -93,6 +93,7 @@ _WHEN, _OTHERS = (ProcedureKind.WHEN,), tuple(kind for kind in ProcedureKind if 
 VIDEO_SETS = {
     "when": VideoSet(_WHEN, SHORT),
     "when, to an hour": VideoSet(_WHEN, LONG),
+    "when, to a minute": VideoSet(_WHEN, BRIEF),
     "others": VideoSet(_OTHERS, SHORT),
     "others, to an hour": VideoSet(_OTHERS, LONG),
     "when, held-out action": VideoSet(_WHEN, replace(SHORT, actions=(Action.SUTURE,))),

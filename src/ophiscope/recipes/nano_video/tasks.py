@@ -21,6 +21,7 @@ from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 from ophiscope.worlds.procedure_study import build_lazy_procedure
 
 __all__ = [
+    "BRIEF",
     "LIMITS",
     "LONG",
     "MIXTURE",
@@ -33,7 +34,8 @@ __all__ = [
 ]
 
 SHORT, LONG = ProcedureRecipe(), ProcedureRecipe(least_s=600.0, most_s=3600.0)
-_LONG_SHARE = 0.3
+BRIEF = ProcedureRecipe(least_s=8.0, most_s=60.0, events=(1, 2), attempts=(0, 2))
+_RECIPES, _SHARES = (SHORT, LONG, BRIEF), (0.55, 0.25, 0.2)
 MIXTURE: Mapping[ProcedureKind, float] = {
     ProcedureKind.WHEN: 0.5,
     ProcedureKind.DESCRIBE: 0.04,
@@ -63,12 +65,12 @@ def draw_video_task(seed: int, kind: ProcedureKind, recipe: ProcedureRecipe | No
     Args:
         seed: Of procedure and question.
         kind: What is asked.
-        recipe: How the procedure is drawn; mostly short ones where None.
+        recipe: How the procedure is drawn; by chance where None.
     """
 
     def draw(number: int) -> VideoTask | None:
         rng = np.random.default_rng([number, 17])
-        chosen = recipe or (LONG if rng.random() < _LONG_SHARE else SHORT)
+        chosen = recipe or _RECIPES[int(rng.choice(len(_RECIPES), p=_SHARES))]
         procedure = draw_procedure(number, chosen)
         posed = pose_procedure(rng, procedure, build_lazy_procedure(procedure), kind)
         return None if posed is None else VideoTask(procedure, *posed)

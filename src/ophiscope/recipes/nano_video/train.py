@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--frames", type=Path, required=True, help="state.pt of stage 1")
     parser.add_argument("--start", type=Path, default=None, help="checkpoint of an image model: its decoder and words")
     parser.add_argument("--aim", type=float, default=0.0, help="share of trajectories that end with the first call")
-    parser.add_argument("--marked", action="store_true", help="the numbers of --start have directions of their own")
+    parser.add_argument("--marked", action="store_true", help="--start is a run on videos: its words are kept")
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -155,7 +155,8 @@ def main() -> None:
     torch.set_num_threads(1)
     args.out.mkdir(parents=True, exist_ok=True)
     if not (args.out / "tokenizer.json").exists():
-        train_video_tokenizer().save(str(args.out / "tokenizer.json"))
+        words = load_codec(args.start).tokenizer if args.marked else train_video_tokenizer()
+        words.save(str(args.out / "tokenizer.json"))
     codec = load_codec(args.out)
     config = build_nano_config(
         codec.tokenizer.get_vocab_size(), image_token_id=codec.image_id, shape=VIDEO_SHAPE, views=VIEWS

@@ -13,7 +13,7 @@ from ophiscope.recipes.nano_video.tasks import MIXTURE, draw_video_task, write_v
 
 __all__ = ["BODY_SHARE", "Trajectory", "draw_trajectory"]
 
-BODY_SHARE = 0.3
+BODY_SHARE = 0.35
 
 
 class Trajectory(NamedTuple):
