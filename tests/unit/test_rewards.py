@@ -146,6 +146,9 @@ def test_what_cannot_be_scored_moves_nothing() -> None:
     for name, preset in PRESETS.items():
         scored = preset.score(group)
         assert scored.advantages_G[2] == 0.0, name
+        if name == "rejection":  # compares nothing: what was right is learned
+            assert scored.advantages_G.tolist() == [1.0, 0.0, 0.0]
+            continue
         assert scored.advantages_G[:2].sum() == pytest.approx(0.0, abs=1e-9)
         assert scored.advantages_G[0] > 0
     assert plain(RIGHT) == {"accuracy": 1.0, "format": 0.1}
@@ -211,3 +214,18 @@ def test_our_evidence_never_punishes_a_look_that_half_fits(
     assert score is not None
     assert none is not None
     assert 0.0 <= none <= score <= 1.0
+
+
+def test_the_arms_are_parts_of_ours() -> None:
+    """Evidence without modulation, modulation without evidence, and modulation by the evidence of another."""
+    group = [RIGHT, replace(RIGHT, cited=0.2), EpisodeFacts(cited=0.9), EpisodeFacts(cited=0.1)]
+    given = {
+        name: PRESETS[name].score(group) for name in ("ga_grpo", "evidence", "modulation", "dr_grpo", "ga_grpo_placebo")
+    }
+    rewards_G = given["ga_grpo"].rewards_G
+    assert given["evidence"].advantages_G == pytest.approx(rewards_G - rewards_G.mean())
+    assert given["ga_grpo"].advantages_G == pytest.approx(modulate(rewards_G - rewards_G.mean(), group))
+    assert given["modulation"].advantages_G == pytest.approx(modulate(given["dr_grpo"].advantages_G, group))
+    moved = [*group[1:], group[0]]
+    assert given["ga_grpo_placebo"].advantages_G == pytest.approx(modulate(rewards_G - rewards_G.mean(), moved))
+    assert given["ga_grpo_placebo"].advantages_G != pytest.approx(given["ga_grpo"].advantages_G)

@@ -1,7 +1,8 @@
 """Advantages of a group of episodes that began alike; pure functions of their rewards and facts.
 
 ``grpo``: ``(R - mean) / (std + eps)`` (Shao et al. 2024, arXiv 2402.03300). ``dr_grpo``: ``R - mean`` (Liu et al. 2025,
-arXiv 2503.20783). ``modulate_paper``: MedScope's factors by sign and evidence. ``modulate``: ours.
+arXiv 2503.20783). ``modulate_paper``: MedScope's factors by sign and evidence. ``modulate``: ours. ``keep_right``: no
+comparison at all.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,16 @@ from numpy.typing import NDArray
 from ophiscope.train.reward_facts import EpisodeFacts
 from ophiscope.train.rewards import compute_paper_evidence
 
-__all__ = ["compute_curiosity", "dr_grpo", "grpo", "modulate", "modulate_evidence", "modulate_paper"]
+__all__ = [
+    "compute_curiosity",
+    "dr_grpo",
+    "grpo",
+    "keep_right",
+    "modulate",
+    "modulate_elsewhere",
+    "modulate_evidence",
+    "modulate_paper",
+]
 
 _EPS = 1e-6
 _STRONG, _WEAK = 1.2, 0.8
@@ -56,6 +66,19 @@ def modulate(advantages_G: NDArray[np.float64], group: Sequence[EpisodeFacts]) -
     looking is no way around; what needs no look is left alone; the group stays centred.
     """
     return modulate_evidence(advantages_G, [facts.cited for facts in group])
+
+
+def modulate_elsewhere(advantages_G: NDArray[np.float64], group: Sequence[EpisodeFacts]) -> NDArray[np.float64]:
+    """The placebo of :func:`modulate`: each episode gets the evidence of the next one of its group.
+
+    Episodes of a group are exchangeable, so a shift by one is as good as chance, and it comes again.
+    """
+    return modulate(advantages_G, [*group[1:], *group[:1]])
+
+
+def keep_right(advantages_G: NDArray[np.float64], group: Sequence[EpisodeFacts]) -> NDArray[np.float64]:
+    """1 for a right answer, 0 for all else: fine-tuning on what was sampled and kept (arXiv 2304.06767)."""
+    return np.asarray([float(facts.correct) for facts in group])
 
 
 def modulate_evidence(advantages_G: NDArray[np.float64], evidence: Sequence[float | None]) -> NDArray[np.float64]:

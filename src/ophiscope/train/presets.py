@@ -7,7 +7,15 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.train.advantages import compute_curiosity, dr_grpo, grpo, modulate, modulate_paper
+from ophiscope.train.advantages import (
+    compute_curiosity,
+    dr_grpo,
+    grpo,
+    keep_right,
+    modulate,
+    modulate_elsewhere,
+    modulate_paper,
+)
 from ophiscope.train.reward_facts import EpisodeFacts
 from ophiscope.train.rewards import Reward, RewardRule, atrl, atrl_paper, ga_grpo, ga_grpo_paper, plain
 
@@ -64,6 +72,11 @@ PRESETS: Mapping[str, Preset] = MappingProxyType(
         "atrl": Preset(atrl, dr_grpo, curious=True),
         "ga_grpo_paper": Preset(ga_grpo_paper, dr_grpo, modulate_paper),
         "ga_grpo": Preset(ga_grpo, dr_grpo, modulate, curious=True),
+        # arms of comparisons: parts of ga_grpo, its placebo, and learning from what was right alone
+        "modulation": Preset(plain, dr_grpo, modulate),
+        "evidence": Preset(ga_grpo, dr_grpo),
+        "ga_grpo_placebo": Preset(ga_grpo, dr_grpo, modulate_elsewhere, curious=True),
+        "rejection": Preset(plain, dr_grpo, keep_right),
     }
 )
 CREDITING = frozenset({"atrl"})

@@ -61,7 +61,7 @@ def run_steps(
         learner: What is kept.
         config: How many, and how often it is kept.
         folder: Of the run.
-        tell: Hears the figures of each step, how many are done, and seconds a step.
+        tell: Hears the figures of each step, how many are done, and the mean seconds of a step so far.
 
     Raises:
         CheckFailed: If a step finds something that is not finite, or that does not agree.
@@ -73,13 +73,14 @@ def run_steps(
     began = time.monotonic()
     try:
         for number in range(first, config.steps):
+            before = time.monotonic()
             report = take(number)
             done = number + 1
-            seconds = (time.monotonic() - began) / (done - first)
-            folder.append({"step": done, "seconds": round(seconds, 3), **asdict(report)})
+            now = time.monotonic()
+            folder.append({"step": done, "seconds": round(now - before, 3), **asdict(report)})
             if done % config.save_every == 0 or done == config.steps:
                 folder.save(learner.read(done))
-            tell(report, done, seconds)
+            tell(report, done, (now - began) / (done - first))
     except KeyboardInterrupt:
         if done % config.save_every:
             folder.save(learner.read(done))
