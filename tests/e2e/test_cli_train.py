@@ -2,6 +2,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -154,3 +156,40 @@ def test_figures_of_steps_without_a_state_are_dropped(tmp_path: Path) -> None:
     assert train(tmp_path / "run", "steps=2") == 0
     lines = (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()
     assert [json.loads(line)["step"] for line in lines] == [1, 2]
+
+
+@pytest.mark.parametrize("stage", ["reinforce", "cold_start"])
+def test_two_processes_take_the_steps_of_one(stage: str, tmp_path: Path) -> None:
+    """They share questions and conversations, add their gradients, and differ by what an order of sums differs by."""
+    changes = (f"stage={stage}", "rl.questions=2", "rl.lr=1e-4", "sft.batch=4", "sft.pool=2", "sft.lr=1e-3", "steps=2")
+    given = ["train", "nano_image", *SMALL, *changes]
+    assert run([*given, "--out", str(tmp_path / "one")]) == 0
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_processes",
+        "2",
+        "--num_machines",
+        "1",
+    ]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "-m", "ophiscope"]
+    ended = subprocess.run(
+        [*launch, *given, "--out", str(tmp_path / "two")], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr.count("step 1/2") == 1
+    assert ended.stdout.count("ask it with --model hf:") == 1
+    one, two = read_weights(tmp_path / "one"), read_weights(tmp_path / "two")
+    assert max(float((one[name] - two[name]).abs().max()) for name in one) < 2e-5
+    begun = torch.load(tmp_path / "one" / "state.pt", weights_only=True)["optimizer"]["state"]
+    assert any(float(state["exp_avg"].abs().max()) > 0 for state in begun.values())
+    figures = [
+        [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text("utf-8").splitlines()]
+        for name in ("one", "two")
+    ]
+    for line, other in zip(*figures, strict=True):
+        assert line["tokens"] == other["tokens"]
+        assert line["loss"] == pytest.approx(other["loss"], abs=1e-4)
+        assert line.get("rewards") == other.get("rewards")

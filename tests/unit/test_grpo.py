@@ -17,7 +17,7 @@ from ophiscope.recipes.nano.items import draw_phantom
 from ophiscope.recipes.nano.tasks import build_setup
 from ophiscope.train.collect import collect_episode, collect_group
 from ophiscope.train.examples import build_batch
-from ophiscope.train.grpo import Grpo, GrpoSettings, build_encoder
+from ophiscope.train.grpo import Begun, Grpo, GrpoSettings, build_encoder
 from ophiscope.train.policy import Clip, compute_logprobs, compute_policy_loss
 from ophiscope.train.presets import PRESETS
 from ophiscope.train.reward_facts import build_facts
@@ -185,6 +185,8 @@ def test_credit_is_against_a_frozen_reference_that_sees_blank_pictures(nano: Loc
         outcome = collect_episode(task.case, nano, replace(task.setup, temperature=0.0), session="s")
         seen.append(build_facts(outcome, task.key).score)
     assert np.mean(seen) > np.mean(blind) + 0.3
-    trainer = Grpo(nano, draw, lambda: None, GrpoSettings("atrl", group=2, questions=6), blind=copy_of(nano))
+    trainer = Grpo(
+        nano, draw, lambda: None, GrpoSettings("atrl", group=2, questions=6), begun=Begun(blind=copy_of(nano))
+    )
     assert trainer.step(0).rewards["credit"] > 0.1
     nano.parts.model.zero_grad(set_to_none=True)

@@ -22,6 +22,8 @@ def run_train(recipe: str | None, changes: tuple[str, ...], out: Path | None, *,
         print_lines(*list_recipes())
         return 0
     said = run_recipe(recipe, RunOptions(changes, out, dry_run, _tell))
+    if said is None:
+        return 0
     if as_json:
         print_json(said)
     elif dry_run:

@@ -96,11 +96,11 @@ def find_recipe(name: str) -> Recipe:
     return RECIPES[name]
 
 
-def run_recipe(name: str, options: RunOptions) -> dict[str, Any]:
+def run_recipe(name: str, options: RunOptions) -> dict[str, Any] | None:
     """Run a stage of a recipe, or only look whether it would run.
 
     Returns:
-        What ``--json`` prints.
+        What ``--json`` prints; None in all but the first of several processes.
 
     Raises:
         OphiscopeError: As reading its config, its model, and the stage itself.
@@ -109,45 +109,61 @@ def run_recipe(name: str, options: RunOptions) -> dict[str, Any]:
     module: Any = import_module(recipe.module)
     import torch
 
-    from ophiscope.train.reinforce import describe_model, reinforce
-    from ophiscope.train.supervise import supervise
+    from ophiscope.train.ranks import find_ranks
 
     torch.set_num_threads(1)  # small matrices gain nothing from more
     config = read_config(recipe.config, options.changes, getattr(module, recipe.schema))
     if config.stage not in recipe.stages:
         raise WrongInput(f"stage = {config.stage!r} is none of {name}; accepted are {', '.join(recipe.stages)}.")
     said: dict[str, Any] = {"recipe": name, "stage": config.stage}
+    ranks = find_ranks(config.device)
     if options.dry_run:
-        return said | _try_out(recipe, module, config, options.tell)
-    model = _load(config.start, config.device)
-    said |= {"model": describe_model(model)}
-    from ophiscope.models.local.load import write_checkpoint
-    from ophiscope.train.plots import can_plot, plot_run
+        return said | _try_out(recipe, module, config, options.tell) if ranks.keeps else None
+    if not ranks.keeps:
+        _run_stage(module, config, None, tell=lambda line: None, ranks=ranks)
+        return None
     from ophiscope.train.run_folder import RunFolder
 
     folder = RunFolder(options.out or Path("runs") / name / config.stage, config.model_dump(mode="json"))
     try:
-        if config.stage == _RL:
-            weights = reinforce(
-                model, module.build_draw(config, model, options.tell), config, folder, tell=options.tell
-            )
-        else:
-            weights = supervise(
-                model, module.build_teach(config, model, options.tell), config, folder, tell=options.tell
-            )
-        weights.merge()
-        checkpoint = folder.path / "checkpoint"
-        checkpoint.mkdir(exist_ok=True)
-        write_checkpoint(checkpoint, model.parts.model, model.parts.codec.tokenizer, half=True)
-        metrics = folder.read_metrics()
-        if config.stage == _RL and can_plot():
-            plot_run(metrics, folder.path / "figures.png")
+        model = _run_stage(module, config, folder, tell=options.tell, ranks=ranks)
+        return said | _finish(config, model, folder)
     finally:
         folder.close()
-    return said | {"out": str(folder.path), "checkpoint": str(checkpoint), "steps": len(metrics), "last": metrics[-1]}
 
 
-def _load(start: str, device: str) -> Any:
+def _run_stage(module: Any, config: Any, folder: Any, *, tell: Callable[[str], None], ranks: Any) -> Any:
+    """Take all steps that are left; gives the model as it is then, its adapters merged."""
+    from ophiscope.train.reinforce import reinforce
+    from ophiscope.train.supervise import supervise
+
+    model = _load(config.start, config.device, ranks.local_rank)
+    if config.stage == _RL:
+        weights = reinforce(model, module.build_draw(config, model, tell), config, folder, tell=tell, ranks=ranks)
+    else:
+        weights = supervise(model, module.build_teach(config, model, tell), config, folder, tell=tell, ranks=ranks)
+    weights.merge()
+    return model
+
+
+def _finish(config: Any, model: Any, folder: Any) -> dict[str, Any]:
+    """Write the checkpoint and the plots; gives what ``--json`` prints of them."""
+    from ophiscope.models.local.load import write_checkpoint
+    from ophiscope.train.plots import can_plot, plot_run
+    from ophiscope.train.reinforce import describe_model
+
+    checkpoint = folder.path / "checkpoint"
+    checkpoint.mkdir(exist_ok=True)
+    write_checkpoint(checkpoint, model.parts.model, model.parts.codec.tokenizer, half=True)
+    metrics = folder.read_metrics()
+    if config.stage == _RL and can_plot():
+        plot_run(metrics, folder.path / "figures.png")
+    said = {"out": str(folder.path), "checkpoint": str(checkpoint), "steps": len(metrics), "last": metrics[-1]}
+    return {"model": describe_model(model), **said}
+
+
+def _load(start: str, device: str, number: int = 0) -> Any:
+    """The model of a run; on the GPU of this number."""
     from ophiscope.models.local.load import load_local
 
     if start.startswith(("openai:", "replay:")):
@@ -157,6 +173,7 @@ def _load(start: str, device: str) -> Any:
 
         if not torch.cuda.is_available():
             raise WrongInput(f"device = {device}: there is none here; device=cpu, or --dry-run, runs anywhere.")
+        device = f"{device}:{number}"
     return load_local(start, device=device)
 
 

@@ -1,13 +1,14 @@
 """Group-relative policy optimisation over whole episodes, on one machine: a step is play, judge, learn.
 
 Everything a step needs is a function of its number, so training that was stopped goes on bit by bit as if it had not
-been. What the paper has and this leaves out: asynchronous rollouts, several machines.
+been. Several processes share its questions and come to the same step. What the papers have and this leaves out:
+asynchronous rollouts, weights that are split over machines.
 """
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,9 +17,11 @@ from ophiscope.models.local.engine import LocalModel
 from ophiscope.train.examples import build_batch, encode_messages
 from ophiscope.train.policy import Clip, compute_logprobs, compute_policy_loss
 from ophiscope.train.presets import PRESETS
+from ophiscope.train.ranks import ALONE, Ranks
+from ophiscope.train.reward_facts import EpisodeFacts
 from ophiscope.train.rollouts import EncodeMessages, Rollout, RolloutTask, collect_rollouts, play_blind
 
-__all__ = ["Grpo", "GrpoSettings", "Judged", "StepReport", "build_encoder"]
+__all__ = ["Begun", "Grpo", "GrpoSettings", "Judged", "StepReport", "build_encoder"]
 
 _SEED_STRIDE = 1_000_003
 _NO_BOXES = (frozenset[int](), frozenset[int]())
@@ -58,6 +61,19 @@ class Judged:
     advantage: float
     parts: dict[str, float]
 
+    def tell(self) -> "Told":
+        """What other processes hear of it."""
+        return Told(self.rollout.facts, self.parts, len(self.rollout.logprobs_K), self.advantage)
+
+
+class Told(NamedTuple):
+    """What a report needs of an episode."""
+
+    facts: EpisodeFacts
+    parts: dict[str, float]
+    tokens: int
+    advantage: float
+
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
@@ -82,6 +98,19 @@ class StepReport:
     """Share of groups without any difference, which teach nothing."""
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Begun:
+    """The policy at the start."""
+
+    reference: Any = None
+    """Only needed where ``beta`` is not 0."""
+    blind: LocalModel | None = None
+    """As a model of its own: it plays each question once with blank pictures from all tools, and what looking is worth
+    is measured against its answer. None: nothing is credited."""
+    rest: Callable[[], AbstractContextManager[None]] = nullcontext
+    """While open, both are what they were at the start, where they share weights with the policy."""
+
+
 class Grpo:
     """Plays, judges and learns.
 
@@ -90,10 +119,8 @@ class Grpo:
         draw: The question of a number, a pure function.
         optimize: One update of the weights from their gradients; clears these.
         settings: What a step does.
-        reference: The policy at the start; only needed where ``settings.beta`` is not 0.
-        blind: The policy at the start, as a model of its own: it plays each question once with blank pictures from all
-            tools, and what looking is worth is measured against its answer. None: nothing is credited.
-        as_begun: While open, ``reference`` and ``blind`` are the policy at the start, where they share its weights.
+        begun: The policy at the start, where it is compared with.
+        ranks: The processes of the run.
     """
 
     def __init__(
@@ -103,13 +130,11 @@ class Grpo:
         optimize: Callable[[], None],
         settings: GrpoSettings,
         *,
-        reference: Any = None,
-        blind: LocalModel | None = None,
-        as_begun: Callable[[], AbstractContextManager[None]] = nullcontext,
+        begun: Begun = Begun(),
+        ranks: Ranks = ALONE,
     ) -> None:
         self._model, self._draw, self._optimize, self._settings = model, draw, optimize, settings
-        self._blind, self._as_begun = blind, as_begun
-        self._reference, self._encode = reference, build_encoder(model)
+        self._begun, self._ranks, self._encode = begun, ranks, build_encoder(model)
 
     def step(self, number: int) -> StepReport:
         """One step.
@@ -117,14 +142,13 @@ class Grpo:
         Raises:
             ValueError: If a reward or loss is not finite, or sampled and trained tokens differ.
         """
-        judged: list[Judged] = []
-        silent = 0
-        for index in range(self._settings.questions):
-            played = self._play(number * self._settings.questions + index)
-            silent += not any(one.advantage for one in played)
-            judged += played
-        learned = [self._learn(judged) for _ in range(self._settings.passes)]
-        return self._report(judged, learned, silent / self._settings.questions)
+        first = number * self._settings.questions
+        mine = [self._play(question) for question in self._ranks.share(range(first, first + self._settings.questions))]
+        groups = self._ranks.gather([[one.tell() for one in group] for group in mine])
+        tokens = sum(one.tokens for group in groups for one in group)
+        judged = [one for group in mine for one in group]
+        learned = [self._learn(judged, tokens) for _ in range(self._settings.passes)]
+        return _report(groups, learned)
 
     def _play(self, question: int) -> list[Judged]:
         seed = self._settings.seed * _SEED_STRIDE + question
@@ -133,9 +157,9 @@ class Grpo:
         rollouts = collect_rollouts(
             task, self._model, self._encode, size=size, session=f"q{question}", seed=seed * size
         )
-        if self._blind is not None:
-            with self._as_begun():
-                without = play_blind(task, self._blind, seed=seed)
+        if self._begun.blind is not None:
+            with self._begun.rest():
+                without = play_blind(task, self._begun.blind, seed=seed)
             rollouts = [replace(rollout, facts=rollout.facts.with_reference(without)) for rollout in rollouts]
         scored = PRESETS[self._settings.preset].score([rollout.facts for rollout in rollouts])
         return [
@@ -143,11 +167,15 @@ class Grpo:
             for rollout, advantage, parts in zip(rollouts, scored.advantages_G, scored.parts, strict=True)
         ]
 
-    def _learn(self, judged: Sequence[Judged]) -> tuple[float, float, float]:
-        """One update; gives loss, share of clipped tokens and the greatest distance of a ratio from 1."""
+    def _learn(self, judged: Sequence[Judged], tokens: int) -> tuple[float, float, float]:
+        """One update; gives loss, share of clipped tokens and the greatest distance of a ratio from 1.
+
+        Args:
+            judged: The episodes of this process.
+            tokens: Of all processes.
+        """
         parts = self._model.parts
         ordered = sorted(judged, key=lambda one: len(one.rollout.example.token_ids_T))
-        tokens = sum(len(one.rollout.logprobs_K) for one in judged)
         total = clipped = off = 0.0
         for first in range(0, len(ordered), self._settings.micro):
             some = ordered[first : first + self._settings.micro]
@@ -157,9 +185,9 @@ class Grpo:
             sampled = torch.from_numpy(np.concatenate([one.rollout.logprobs_K for one in some])).float().to(device)
             worth = np.concatenate([np.full(len(one.rollout.logprobs_K), one.advantage) for one in some])
             reference = None
-            if self._reference is not None:
-                with torch.no_grad(), self._as_begun():
-                    reference = compute_logprobs(self._reference, batch, parts.codec.forbidden_ids)
+            if self._begun.reference is not None:
+                with torch.no_grad(), self._begun.rest():
+                    reference = compute_logprobs(self._begun.reference, batch, parts.codec.forbidden_ids)
             loss = compute_policy_loss(
                 compute_logprobs(parts.model, batch, parts.codec.forbidden_ids),
                 sampled,
@@ -172,28 +200,30 @@ class Grpo:
             total, clipped = total + float(loss.total.detach()), clipped + float(loss.clipped)
             off = max(off, float(loss.ratio_off))
         self._optimize()
-        return total / tokens, clipped / tokens, off
+        told = self._ranks.gather([(total, clipped, off)])
+        totals, clips, offs = zip(*told, strict=True)
+        return sum(totals) / tokens, sum(clips) / tokens, max(offs)
 
-    def _report(
-        self, judged: Sequence[Judged], learned: Sequence[tuple[float, float, float]], silent: float
-    ) -> StepReport:
-        facts = [one.rollout.facts for one in judged]
-        names = sorted({name for one in judged for name in one.parts})
-        rewards = {name: float(np.mean([one.parts.get(name, 0.0) for one in judged])) for name in names}
-        shown = [one.cited for one in facts if one.cited is not None]
-        return StepReport(
-            rewards=rewards | {"total": sum(rewards.values())},
-            correct=float(np.mean([one.correct for one in facts])),
-            evidence=float(np.mean(shown)) if shown else None,
-            looked=float(np.mean([one.served > 0 for one in facts])),
-            calls=float(np.mean([one.calls for one in facts])),
-            malformed=sum(one.malformed for one in facts) / max(1, sum(one.turns for one in facts)),
-            tokens=sum(len(one.rollout.logprobs_K) for one in judged),
-            loss=learned[0][0],
-            clipped=float(np.mean([clipped for _, clipped, _ in learned])),
-            ratio_off=learned[0][2],
-            silent=silent,
-        )
+
+def _report(groups: Sequence[Sequence[Told]], learned: Sequence[tuple[float, float, float]]) -> StepReport:
+    told = [one for group in groups for one in group]
+    facts = [one.facts for one in told]
+    names = sorted({name for one in told for name in one.parts})
+    rewards = {name: float(np.mean([one.parts.get(name, 0.0) for one in told])) for name in names}
+    shown = [one.cited for one in facts if one.cited is not None]
+    return StepReport(
+        rewards=rewards | {"total": sum(rewards.values())},
+        correct=float(np.mean([one.correct for one in facts])),
+        evidence=float(np.mean(shown)) if shown else None,
+        looked=float(np.mean([one.served > 0 for one in facts])),
+        calls=float(np.mean([one.calls for one in facts])),
+        malformed=sum(one.malformed for one in facts) / max(1, sum(one.turns for one in facts)),
+        tokens=sum(one.tokens for one in told),
+        loss=learned[0][0],
+        clipped=float(np.mean([clipped for _, clipped, _ in learned])),
+        ratio_off=learned[0][2],
+        silent=float(np.mean([not any(one.advantage for one in group) for group in groups])),
+    )
 
 
 def build_encoder(model: LocalModel) -> EncodeMessages:

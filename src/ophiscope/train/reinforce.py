@@ -5,9 +5,10 @@ from collections.abc import Callable
 from typing import Any
 
 from ophiscope.models.local.engine import LocalModel
-from ophiscope.train.grpo import Grpo, GrpoSettings, StepReport
+from ophiscope.train.grpo import Begun, Grpo, GrpoSettings, StepReport
 from ophiscope.train.policy import Clip
 from ophiscope.train.presets import CREDITING
+from ophiscope.train.ranks import ALONE, Ranks
 from ophiscope.train.rollouts import RolloutTask
 from ophiscope.train.run_config import RunConfig
 from ophiscope.train.run_folder import RunFolder
@@ -21,9 +22,10 @@ def reinforce(
     model: LocalModel,
     draw: Callable[[int], RolloutTask],
     config: RunConfig,
-    folder: RunFolder,
+    folder: RunFolder | None,
     *,
     tell: Callable[[str], None],
+    ranks: Ranks = ALONE,
 ) -> Weights:
     """Run all steps that are left.
 
@@ -31,8 +33,9 @@ def reinforce(
         model: At the start; its weights change.
         draw: The question of a number.
         config: What to do.
-        folder: Of the run.
+        folder: Of the run; None in a process that keeps nothing.
         tell: Hears a line of progress after each step.
+        ranks: The processes of the run, which share the questions of a step.
 
     Raises:
         CheckFailed: If a reward or loss is not finite, or sampled and trained tokens differ.
@@ -45,20 +48,13 @@ def reinforce(
     weights = Weights(
         model.parts.model, config.lora, tower=config.train_tower, keeps_start=bool(rl.beta) or credits_looks
     )
-    learner = Learner.build(weights, rl.lr)
+    learner = Learner.build(weights, rl.lr, ranks)
     settings = GrpoSettings(
         rl.advantage, rl.group, rl.questions, rl.passes, rl.micro, Clip(rl.clip_low, rl.clip_high), rl.beta, config.seed
     )
     blind = LocalModel(dataclasses.replace(model.parts, model=weights.begun)) if credits_looks else None
-    trainer = Grpo(
-        model,
-        draw,
-        learner.update,
-        settings,
-        reference=weights.begun if rl.beta else None,
-        blind=blind,
-        as_begun=weights.as_begun,
-    )
+    begun = Begun(weights.begun if rl.beta else None, blind, weights.as_begun)
+    trainer = Grpo(model, draw, learner.update, settings, begun=begun, ranks=ranks)
 
     def say(report: StepReport, done: int, seconds: float) -> None:
         tell(render_progress(report, done, config.steps, seconds))

@@ -20,6 +20,7 @@ from ophiscope.models.local.engine import LocalModel
 from ophiscope.models.local.forward import compute_logits
 from ophiscope.train.examples import Example, build_batch
 from ophiscope.train.grpo import build_encoder
+from ophiscope.train.ranks import ALONE, Ranks
 from ophiscope.train.run_config import RunConfig
 from ophiscope.train.run_folder import RunFolder
 from ophiscope.train.steps import Learner, run_steps
@@ -121,12 +122,20 @@ class Teacher:
         lessons: Its batches.
         optimize: One update of the weights at a learning rate, from their gradients; clears these.
         config: Of the run.
+        ranks: Share the conversations of a step; each draws all of them.
     """
 
     def __init__(
-        self, model: LocalModel, lessons: Lessons, optimize: Callable[[float], None], config: RunConfig
+        self,
+        model: LocalModel,
+        lessons: Lessons,
+        optimize: Callable[[float], None],
+        config: RunConfig,
+        *,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._model, self._lessons, self._optimize, self._config = model, lessons, optimize, config
+        self._ranks = ranks
 
     def step(self, number: int) -> LessonReport:
         """One step.
@@ -136,10 +145,11 @@ class Teacher:
         """
         examples, parts, micro = self._lessons.draw(number), self._model.parts, self._config.sft.micro
         tokens = sum(int(one.loss_T[1:].sum()) for one in examples)
+        mine = self._ranks.share(examples)
         total = right = run = 0.0
-        for first in range(0, len(examples), micro):
-            batch = build_batch(examples[first : first + micro], parts.layout, pad_id=parts.codec.end_id)
-            batch = batch.to(self._config.device)
+        for first in range(0, len(mine), micro):
+            batch = build_batch(mine[first : first + micro], parts.layout, pad_id=parts.codec.end_id)
+            batch = batch.to(parts.model.lm_head.weight.device)
             logits_K_V = compute_logits(parts.model, batch.tokens, keep_B_T=batch.keep_B_T)
             loss = functional.cross_entropy(logits_K_V.float(), batch.targets_K, reduction="sum") / tokens
             if not bool(torch.isfinite(loss)):
@@ -149,6 +159,7 @@ class Teacher:
             right += float((logits_K_V.argmax(1) == batch.targets_K).sum())
             run += batch.tokens.token_ids_B_T.numel()
         self._optimize(self._find_rate(number))
+        total, right, run = (sum(values) for values in zip(*self._ranks.gather([(total, right, run)]), strict=True))
         held = sum(len(one.token_ids_T) for one in examples)
         return LessonReport(total, right / tokens, tokens, self._lessons.skipped, 1 - held / run)
 
@@ -159,7 +170,13 @@ class Teacher:
 
 
 def supervise(
-    model: LocalModel, teach: Teach, config: RunConfig, folder: RunFolder, *, tell: Callable[[str], None]
+    model: LocalModel,
+    teach: Teach,
+    config: RunConfig,
+    folder: RunFolder | None,
+    *,
+    tell: Callable[[str], None],
+    ranks: Ranks = ALONE,
 ) -> Weights:
     """Run all steps that are left.
 
@@ -167,8 +184,9 @@ def supervise(
         model: At the start; its weights change.
         teach: The conversation of a number.
         config: What to do.
-        folder: Of the run.
+        folder: Of the run; None in a process that keeps nothing.
         tell: Hears a line of progress after each step.
+        ranks: The processes of the run.
 
     Raises:
         CheckFailed: If a loss is not finite, or there is nothing to learn from.
@@ -177,13 +195,14 @@ def supervise(
         WrongInput: As :class:`~ophiscope.train.weights.Weights`.
     """
     weights = Weights(model.parts.model, config.lora, tower=config.train_tower)
-    learner = Learner.build(weights, config.sft.lr)
+    learner = Learner.build(weights, config.sft.lr, ranks)
     lessons = Lessons(teach, model, batch=config.sft.batch, pool=config.sft.pool, seed=config.seed)
 
     def say(report: LessonReport, done: int, seconds: float) -> None:
         tell(render_lesson(report, done, config, seconds))
 
-    run_steps(Teacher(model, lessons, learner.update, config).step, learner, config, folder, tell=say)
+    teacher = Teacher(model, lessons, learner.update, config, ranks=ranks)
+    run_steps(teacher.step, learner, config, folder, tell=say)
     return weights
 
 
