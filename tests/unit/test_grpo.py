@@ -58,7 +58,7 @@ def test_what_was_sampled_is_what_is_trained(nano: LocalModel, limits: dict[str,
     for seed in range(3):
         task, outcomes = play(nano, seed, **limits)
         for outcome in outcomes:
-            rollout = build_rollout(outcome, task.key, build_encoder(nano))
+            rollout = build_rollout(outcome, task.build_facts(outcome), build_encoder(nano))
             sampled = [token for reply in outcome.replies for token in reply.token_ids or ()]
             assert rollout.example.token_ids_T[rollout.example.loss_T].tolist() == sampled
             assert len(rollout.logprobs_K) == len(sampled)
@@ -168,12 +168,12 @@ def test_an_inexact_model_is_refused(nano: LocalModel) -> None:
     task, outcomes = play(nano, 1)
     plain = replace(outcomes[0], replies=tuple(replace(reply, token_ids=None) for reply in outcomes[0].replies))
     with pytest.raises(ValueError, match="exact model"):
-        build_rollout(plain, task.key, build_encoder(nano))
+        build_rollout(plain, task.build_facts(plain), build_encoder(nano))
     swapped = replace(
         outcomes[0], replies=tuple(replace(r, token_ids=(5,), logprobs=(0.0,)) for r in outcomes[0].replies)
     )
     with pytest.raises(ValueError, match="not the"):
-        build_rollout(swapped, task.key, build_encoder(nano))
+        build_rollout(swapped, task.build_facts(swapped), build_encoder(nano))
 
 
 def test_credit_is_against_a_frozen_reference_that_sees_blank_pictures(nano: LocalModel) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from ophiscope.agent.assemble import SetupOptions, build_segmenter, build_setup
+from ophiscope.agent.assemble import SetupOptions, build_model, build_segmenter, build_setup
 from ophiscope.agent.limits import Limits
 from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
@@ -19,6 +19,7 @@ from ophiscope.recipes.lessons import teach_by_oracles, teach_by_traces, teach_r
 from ophiscope.recipes.tasks import build_draw as build_drawn
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.tools.segmenting import SEGMENTING
+from ophiscope.train.judge import Judge
 from ophiscope.train.rollouts import RolloutTask
 from ophiscope.train.run_config import RunConfig
 from ophiscope.train.supervise import Teach
@@ -46,6 +47,9 @@ class OwnRunConfig(RunConfig):
     segmenter: str = "nano-seg"
     max_turns: int = 6
     max_reply_tokens: int = 1024
+    judge: str = ""
+    """A model (as ``ask --model`` takes it) that judges free answers which no rule finds right; it is sent question and
+    answers, no pictures."""
 
 
 def build_teach(config: OwnRunConfig, model: LocalModel, tell: Callable[[str], None]) -> Teach:
@@ -67,6 +71,7 @@ def build_draw(config: OwnRunConfig, model: LocalModel, tell: Callable[[str], No
     found = read_tasks(Path(config.tasks))
     tell(f"{config.tasks}: {found.describe()}")
     refused: set[int] = set()
+    judge = Judge(build_model(config.judge), tell) if config.judge else None
 
     def open_row(number: int) -> RolloutTask:
         for turn in range(_TRIES):
@@ -77,7 +82,7 @@ def build_draw(config: OwnRunConfig, model: LocalModel, tell: Callable[[str], No
             try:
                 case, key = open_task(found.rows[row], found.folder)
                 setup = replace(_build_setup(config, model, case), temperature=config.rl.temperature)
-                return RolloutTask(case, key, setup)
+                return RolloutTask(case, key, setup, judge)
             except OphiscopeError as error:
                 refused.add(row)
                 tell(f"row {row + 1} is left out: {error} ({len(refused)} of {len(found.rows)} so far)")

@@ -19,6 +19,7 @@ from ophiscope.core.chat import ChatModel
 from ophiscope.core.message import Message
 from ophiscope.train.collect import collect_episode, collect_group
 from ophiscope.train.examples import Example
+from ophiscope.train.judge import Judge
 from ophiscope.train.reward_facts import EpisodeFacts, build_facts
 
 __all__ = ["EncodeMessages", "Rollout", "RolloutTask", "build_rollout", "collect_rollouts", "play_blind"]
@@ -34,6 +35,14 @@ class RolloutTask:
     case: Case
     key: AnswerKey
     setup: Setup
+    judge: Judge | None = None
+    """Whom to ask about free answers; the rules alone where None."""
+
+    def build_facts(self, outcome: Outcome) -> EpisodeFacts:
+        """What came of an episode of it."""
+        if self.judge is None:
+            return build_facts(outcome, self.key)
+        return self.judge.build_facts(self.case.question, outcome, self.key)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,7 +56,7 @@ class Rollout:
     """Of the tokens in the loss, in their order, as they were sampled."""
 
 
-def build_rollout(outcome: Outcome, key: AnswerKey, encode: EncodeMessages) -> Rollout:
+def build_rollout(outcome: Outcome, facts: EpisodeFacts, encode: EncodeMessages) -> Rollout:
     """An episode as tokens and log-probabilities.
 
     Raises:
@@ -65,7 +74,7 @@ def build_rollout(outcome: Outcome, key: AnswerKey, encode: EncodeMessages) -> R
     written = example.token_ids_T[example.loss_T].tolist()
     if written != ids:
         raise ValueError(f"The conversation holds {len(written)} written tokens that are not the {len(ids)} sampled.")
-    return Rollout(outcome, build_facts(outcome, key), example, np.asarray(logprobs))
+    return Rollout(outcome, facts, example, np.asarray(logprobs))
 
 
 def collect_rollouts(
@@ -77,11 +86,11 @@ def collect_rollouts(
         ValueError: As :func:`build_rollout`.
     """
     outcomes = collect_group(task.case, model, task.setup, size=size, session=session, seed=seed)
-    return [build_rollout(outcome, task.key, encode) for outcome in outcomes]
+    return [build_rollout(outcome, task.build_facts(outcome), encode) for outcome in outcomes]
 
 
 def play_blind(task: RolloutTask, model: ChatModel, *, seed: int) -> float:
     """Score of a model that sees the overview and, whatever it asks for, blank pictures; it answers greedily."""
     setup = replace(task.setup, temperature=0.0)
     outcome = collect_episode(task.case, model, setup, session="blind", seed=seed, serve=change_pictures(blank_picture))
-    return build_facts(outcome, task.key).score
+    return task.build_facts(outcome).score
