@@ -81,6 +81,8 @@ class Reply:
     """The text of each of those tokens, where the backend sends it along. They spell what was sampled, which a server
     may have changed into ``text``: who uses them checks the part that matters."""
     prompt_tokens: int | None = None
+    prompt_token_ids: tuple[int, ...] | None = None
+    """The whole prompt as a server's own template made it, where it was asked for: who trains on a reply compares."""
     recomputed_tokens: int | None = None
     """Tokens of the prefix that were run again although the session had seen them; 0 where the cache held."""
     notes: tuple[str, ...] = ()

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
@@ -47,7 +48,8 @@ class ServerModel:
 
     Args:
         address: Which server and which model on it.
-        card: What the loop must know; made from the address where None.
+        card: What the loop must know; made from the address where None. One that is ``token_exact`` asks for the ids of
+            tokens (vLLM), which who trains on replies needs.
         api_key: Sent as a bearer token; appears in no error, note or ``repr``.
         limits: Deadline, tries, sizes, threads.
         server_tools: Function schemas to send, for a server that parses calls itself; by default none are sent and
@@ -76,6 +78,8 @@ class ServerModel:
         self._card = card or build_server_card(address)
         self._limits = limits or LinkLimits()
         self._server_tools = tuple(server_tools)
+        self._parse = partial(parse_completion, with_tokens=self._card.token_exact)
+        self._more = {"return_token_ids": True} if self._card.token_exact else {}
         self._clock = clock
         self._breaker = Breaker(self._limits, clock)
         self._adaptations: frozenset[Adaptation] = frozenset()
@@ -163,9 +167,10 @@ class ServerModel:
                 encode=lambda picture: self._encode(request.session, picture),
                 server_tools=self._server_tools,
                 adaptations=adaptations,
+                more=self._more,
             )
             try:
-                reply, failed_tries = self._link.exchange(body, parse_completion, abort, until)
+                reply, failed_tries = self._link.exchange(body, self._parse, abort, until)
             except Refused as refusal:
                 if _says_context_full(refusal):
                     return Reply("", FinishReason.CONTEXT_FULL, notes=("the server says that the context is full",))

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from PIL import Image
@@ -54,6 +55,7 @@ def render_request(
     encode: Callable[[Picture], str] = render_data_uri,
     server_tools: Sequence[Mapping[str, Any]] = (),
     adaptations: frozenset[Adaptation] = frozenset(),
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> bytes:
     """The body of one request, UTF-8 JSON.
 
@@ -63,8 +65,10 @@ def render_request(
         encode: Picture to data URI; a caller that sends a picture every turn keeps what it made.
         server_tools: Function schemas for a server that parses calls itself; empty leaves calls in the text.
         adaptations: What this server is known to refuse.
+        more: Further keys of the body.
     """
     body: dict[str, Any] = {
+        **more,
         "model": model,
         "messages": [_render_message(message, encode) for message in request.messages],
         "temperature": request.temperature,
@@ -127,15 +131,21 @@ class _Completion(NamedTuple):
 
     choice: dict[str, Any]
     usage: object
+    prompt_ids: tuple[int, ...] | None
 
 
-def parse_completion(body: bytes) -> Reply:
+def parse_completion(body: bytes, *, with_tokens: bool = False) -> Reply:
     """The reply in a response body.
+
+    Args:
+        body: Of the response.
+        with_tokens: Whether the ids of prompt and reply were asked for (``return_token_ids`` of vLLM); it is an error
+            then that they are not there, or not one for each log-probability.
 
     Raises:
         BadReply: If the body is not JSON, or not a chat completion with at least one choice.
     """
-    choice, usage = _read_completion(body)
+    choice, usage, prompt_ids = _read_completion(body)
     message = _mapping(choice.get("message"), "a choice without a message")
     notes: list[str] = []
     finish = choice.get("finish_reason")
@@ -146,11 +156,16 @@ def parse_completion(body: bytes) -> Reply:
     cut = finish == "length"
     text = _join(_read_reasoning(message), _read_content(message), _read_calls(message, notes), cut=cut, notes=notes)
     sampled = _read_sampled(choice, notes)
+    token_ids = _read_ids(choice.get("token_ids")) if with_tokens else None
+    if with_tokens and not (token_ids and prompt_ids and sampled.logprobs and len(token_ids) == len(sampled.logprobs)):
+        raise BadReply("a reply without the ids and log-probabilities of its tokens")
     return Reply(
         text=_well_formed(text, notes),
         finish=FinishReason.LENGTH if cut else FinishReason.STOP,
+        token_ids=token_ids,
         logprobs=sampled.logprobs,
         token_texts=sampled.token_texts,
+        prompt_token_ids=prompt_ids if with_tokens else None,
         prompt_tokens=_read_prompt_tokens(usage),
         notes=tuple(notes),
     )
@@ -167,7 +182,14 @@ def _read_completion(body: bytes) -> _Completion:
         raise BadReply("JSON that is not a chat completion")
     if not choices:
         raise BadReply("a chat completion without a choice")
-    return _Completion(_mapping(choices[0], "JSON that is not a chat completion"), completion.get("usage"))
+    choice = _mapping(choices[0], "JSON that is not a chat completion")
+    return _Completion(choice, completion.get("usage"), _read_ids(completion.get("prompt_token_ids")))
+
+
+def _read_ids(value: object) -> tuple[int, ...] | None:
+    if not isinstance(value, list) or not all(type(one) is int and one >= 0 for one in value):
+        return None
+    return tuple(value)
 
 
 def _mapping(value: object, otherwise: str) -> dict[str, Any]:

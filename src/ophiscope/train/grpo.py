@@ -12,7 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from ophiscope.core.chat import ChatModel
 from ophiscope.models.local.engine import LocalModel
 from ophiscope.train.examples import build_batch, encode_messages
 from ophiscope.train.policy import Clip, compute_logprobs, compute_policy_loss
@@ -20,10 +22,12 @@ from ophiscope.train.presets import PRESETS
 from ophiscope.train.ranks import ALONE, Ranks
 from ophiscope.train.reward_facts import EpisodeFacts
 from ophiscope.train.rollouts import EncodeMessages, Rollout, RolloutTask, collect_rollouts, play_blind
+from ophiscope.train.served import rescore
 
 __all__ = ["Begun", "Grpo", "GrpoSettings", "Judged", "StepReport", "build_encoder"]
 
 _SEED_STRIDE = 1_000_003
+_LEAST = 1e-9
 _NO_BOXES = (frozenset[int](), frozenset[int]())
 
 
@@ -61,9 +65,16 @@ class Judged:
     advantage: float
     parts: dict[str, float]
 
+    def weigh(self) -> NDArray[np.float64]:
+        """The advantage of each token."""
+        worth_K = np.full(len(self.rollout.logprobs_K), self.advantage)
+        return worth_K if self.rollout.weights_K is None else worth_K * self.rollout.weights_K
+
     def tell(self) -> "Told":
         """What other processes hear of it."""
-        return Told(self.rollout.facts, self.parts, len(self.rollout.logprobs_K), self.advantage)
+        weights_K = self.rollout.weights_K
+        off = 0.0 if weights_K is None else float(np.abs(np.log(np.maximum(weights_K, _LEAST))).sum())
+        return Told(self.rollout.facts, self.parts, len(self.rollout.logprobs_K), self.advantage, off)
 
 
 class Told(NamedTuple):
@@ -73,6 +84,8 @@ class Told(NamedTuple):
     parts: dict[str, float]
     tokens: int
     advantage: float
+    off: float
+    """Sum over its tokens of how far another program's log-probability was from ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +109,10 @@ class StepReport:
     """Greatest distance of a ratio from 1 in the first forward: what sampling and training disagree by."""
     silent: float
     """Share of groups without any difference, which teach nothing."""
+    sampler_off: float
+    """How far the sampler's log-probability of a token was from ours; 0 where the model itself sampled."""
+    unscored: float
+    """Share of episodes that count neither way."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +137,7 @@ class Grpo:
         optimize: One update of the weights from their gradients; clears these.
         settings: What a step does.
         begun: The policy at the start, where it is compared with.
+        player: Who samples in the model's place, with its weights; None: the model itself.
         ranks: The processes of the run.
     """
 
@@ -131,9 +149,11 @@ class Grpo:
         settings: GrpoSettings,
         *,
         begun: Begun = Begun(),
+        player: ChatModel | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
         self._model, self._draw, self._optimize, self._settings = model, draw, optimize, settings
+        self._player = player
         self._begun, self._ranks, self._encode = begun, ranks, build_encoder(model)
 
     def step(self, number: int) -> StepReport:
@@ -154,9 +174,10 @@ class Grpo:
         seed = self._settings.seed * _SEED_STRIDE + question
         task = self._draw(seed)
         size = self._settings.group
-        rollouts = collect_rollouts(
-            task, self._model, self._encode, size=size, session=f"q{question}", seed=seed * size
-        )
+        player = self._player or self._model
+        rollouts = collect_rollouts(task, player, self._encode, size=size, session=f"q{question}", seed=seed * size)
+        if self._player is not None:
+            rollouts = rescore(rollouts, self._model.parts, micro=self._settings.micro)
         if self._begun.blind is not None:
             with self._begun.rest():
                 without = play_blind(task, self._begun.blind, seed=seed)
@@ -183,7 +204,7 @@ class Grpo:
             device = parts.model.lm_head.weight.device
             batch = batch.to(device)
             sampled = torch.from_numpy(np.concatenate([one.rollout.logprobs_K for one in some])).float().to(device)
-            worth = np.concatenate([np.full(len(one.rollout.logprobs_K), one.advantage) for one in some])
+            worth = np.concatenate([one.weigh() for one in some])
             reference = None
             if self._begun.reference is not None:
                 with torch.no_grad(), self._begun.rest():
@@ -211,6 +232,7 @@ def _report(groups: Sequence[Sequence[Told]], learned: Sequence[tuple[float, flo
     names = sorted({name for one in told for name in one.parts})
     rewards = {name: float(np.mean([one.parts.get(name, 0.0) for one in told])) for name in names}
     shown = [one.cited for one in facts if one.cited is not None]
+    tokens = sum(one.tokens for one in told)
     return StepReport(
         rewards=rewards | {"total": sum(rewards.values())},
         correct=float(np.mean([one.correct for one in facts])),
@@ -218,11 +240,13 @@ def _report(groups: Sequence[Sequence[Told]], learned: Sequence[tuple[float, flo
         looked=float(np.mean([one.served > 0 for one in facts])),
         calls=float(np.mean([one.calls for one in facts])),
         malformed=sum(one.malformed for one in facts) / max(1, sum(one.turns for one in facts)),
-        tokens=sum(one.tokens for one in told),
+        tokens=tokens,
         loss=learned[0][0],
         clipped=float(np.mean([clipped for _, clipped, _ in learned])),
         ratio_off=learned[0][2],
         silent=float(np.mean([not any(one.advantage for one in group) for group in groups])),
+        sampler_off=sum(one.off for one in told) / max(1, tokens),
+        unscored=float(np.mean([not one.scored for one in facts])),
     )
 
 

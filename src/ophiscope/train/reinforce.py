@@ -1,10 +1,15 @@
 """A run of reinforcement learning: who plays, who judges, and what a step looks like in a line."""
 
 import dataclasses
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from ophiscope.errors import WrongInput
+from ophiscope.models.address import parse_server_name
 from ophiscope.models.local.engine import LocalModel
+from ophiscope.net.address import MODEL_SERVER
 from ophiscope.train.grpo import Begun, Grpo, GrpoSettings, StepReport
 from ophiscope.train.policy import Clip
 from ophiscope.train.presets import CREDITING
@@ -12,6 +17,7 @@ from ophiscope.train.ranks import ALONE, Ranks
 from ophiscope.train.rollouts import RolloutTask
 from ophiscope.train.run_config import RunConfig
 from ophiscope.train.run_folder import RunFolder
+from ophiscope.train.served import ServedPolicy
 from ophiscope.train.steps import Learner, run_steps
 from ophiscope.train.weights import Weights
 
@@ -54,13 +60,32 @@ def reinforce(
     )
     blind = LocalModel(dataclasses.replace(model.parts, model=weights.begun)) if credits_looks else None
     begun = Begun(weights.begun if rl.beta else None, blind, weights.as_begun)
-    trainer = Grpo(model, draw, learner.update, settings, begun=begun, ranks=ranks)
+    player = _build_player(config, model, folder, ranks)
+    trainer = Grpo(model, draw, learner.update, settings, begun=begun, player=player, ranks=ranks)
 
     def say(report: StepReport, done: int, seconds: float) -> None:
         tell(render_progress(report, done, config.steps, seconds))
 
-    run_steps(trainer.step, learner, config, folder, tell=say)
+    def take(number: int) -> StepReport:
+        if player is not None:
+            if ranks.keeps:
+                player.take_up(weights)
+            ranks.tell(number)  # nobody plays before the server has them
+        return trainer.step(number)
+
+    run_steps(take, learner, config, folder, tell=say)
     return weights
+
+
+def _build_player(config: RunConfig, model: LocalModel, folder: RunFolder | None, ranks: Ranks) -> ServedPolicy | None:
+    """Who samples, where that is a server."""
+    if not config.rl.server:
+        return None
+    if config.lora is None:
+        raise WrongInput("rl.server needs adapters (lora.rank=64): whole weights are not sent to a server.")
+    where = ranks.tell(str(folder.path / "adapters") if folder else "")
+    key = os.environ.get(MODEL_SERVER.key)
+    return ServedPolicy(parse_server_name(config.rl.server), model.card, Path(where), config.lora, api_key=key)
 
 
 def render_progress(report: StepReport, done: int, steps: int, seconds: float) -> str:
@@ -72,6 +97,7 @@ def render_progress(report: StepReport, done: int, steps: int, seconds: float) -
         f"step {done}/{steps}  {seconds:.1f} s a step, {left_min:.0f} min left  reward {report.rewards['total']:.2f} "
         f"({parts})  right {report.correct:.0%}  looked {report.looked:.0%}  evidence {evidence}  "
         f"valid {1 - report.malformed:.0%}  silent groups {report.silent:.0%}"
+        + (f"  not scored {report.unscored:.0%}" if report.unscored else "")
     )
 
 

@@ -15,8 +15,9 @@ from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
-from ophiscope.core.chat import ChatModel
+from ophiscope.core.chat import ChatModel, Reply
 from ophiscope.core.message import Message
+from ophiscope.core.trace import StopReason
 from ophiscope.train.collect import collect_episode, collect_group
 from ophiscope.train.examples import Example
 from ophiscope.train.judge import Judge
@@ -54,14 +55,19 @@ class Rollout:
     example: Example
     logprobs_K: NDArray[np.float64]
     """Of the tokens in the loss, in their order, as they were sampled."""
+    weights_K: NDArray[np.float64] | None = None
+    """What each of them weighs, where another program sampled it; 1 where None."""
 
 
 def build_rollout(outcome: Outcome, facts: EpisodeFacts, encode: EncodeMessages) -> Rollout:
     """An episode as tokens and log-probabilities.
 
+    An episode that a failing model ended is scored neither way, and so is one whose later prompts a server spelled in
+    other tokens than ours.
+
     Raises:
-        ValueError: If a reply has no tokens or log-probabilities (the model is not exact), or the tokens of the
-            conversation are not those that were sampled.
+        ValueError: If a reply has no tokens or log-probabilities (the model is not exact), the tokens of the
+            conversation are not those that were sampled, or a server's first prompt is not ours.
     """
     ids: list[int] = []
     logprobs: list[float] = []
@@ -74,7 +80,20 @@ def build_rollout(outcome: Outcome, facts: EpisodeFacts, encode: EncodeMessages)
     written = example.token_ids_T[example.loss_T].tolist()
     if written != ids:
         raise ValueError(f"The conversation holds {len(written)} written tokens that are not the {len(ids)} sampled.")
-    return Rollout(outcome, facts, example, np.asarray(logprobs))
+    spelled = _find_other_spelling(outcome.replies, example)
+    if spelled == 0:
+        raise ValueError("The server's first prompt is not ours: its chat template, or how it cuts pictures, differs.")
+    fit = spelled is None and outcome.stop is not StopReason.MODEL_FAILED
+    return Rollout(outcome, facts if fit else replace(facts, scored=False), example, np.asarray(logprobs))
+
+
+def _find_other_spelling(replies: Sequence[Reply], example: Example) -> int | None:
+    """The first reply whose prompt a server made of other tokens than ours."""
+    for turn, reply in enumerate(replies):
+        prompt = reply.prompt_token_ids
+        if prompt is not None and tuple(example.token_ids_T[: len(prompt)].tolist()) != prompt:
+            return turn
+    return None
 
 
 def collect_rollouts(

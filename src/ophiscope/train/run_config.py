@@ -27,6 +27,8 @@ class RlConfig(_Part):
     clip_low: float = Field(default=0.2, gt=0, lt=1)
     clip_high: float = Field(default=0.2, gt=0)
     beta: float = Field(default=0.0, ge=0)
+    server: str = ""
+    """``openai:BASE_URL#NAME`` of a vLLM server that samples in the place of this process (docs/train.md)."""
 
     @field_validator("advantage")
     @classmethod

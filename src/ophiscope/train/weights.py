@@ -73,6 +73,15 @@ class Weights:
         """Take up what :meth:`read` gave."""
         self._network.load_state_dict(state, strict=not self._lora)
 
+    def read_adapters(self) -> dict[str, Tensor]:
+        """Adapters by the names of a peft checkpoint."""
+        state = self._network.state_dict()
+        return {
+            f"base_model.model.{name.replace('.default.', '.')}": value.detach().cpu().contiguous()
+            for name, value in state.items()
+            if _ADAPTER in name
+        }
+
     def merge(self) -> None:
         """Add the adapters to the weights beneath them, and take them out."""
         for parent in list(self._network.modules()):
