@@ -119,31 +119,30 @@ def run_recipe(name: str, options: RunOptions) -> dict[str, Any] | None:
     ranks = find_ranks(config.device)
     if options.dry_run:
         return said | _try_out(recipe, module, config, options.tell) if ranks.keeps else None
+    model = _load(config.start, config.device, ranks.local_rank)
     if not ranks.keeps:
-        _run_stage(module, config, None, tell=lambda line: None, ranks=ranks)
+        _run_stage(module, config, model, folder=None, tell=lambda line: None, ranks=ranks)
         return None
     from ophiscope.train.run_folder import RunFolder
 
     folder = RunFolder(options.out or Path("runs") / name / config.stage, config.model_dump(mode="json"))
     try:
-        model = _run_stage(module, config, folder, tell=options.tell, ranks=ranks)
+        _run_stage(module, config, model, folder=folder, tell=options.tell, ranks=ranks)
         return said | _finish(config, model, folder)
     finally:
         folder.close()
 
 
-def _run_stage(module: Any, config: Any, folder: Any, *, tell: Callable[[str], None], ranks: Any) -> Any:
-    """Take all steps that are left; gives the model as it is then, its adapters merged."""
+def _run_stage(module: Any, config: Any, model: Any, *, folder: Any, tell: Callable[[str], None], ranks: Any) -> None:
+    """Take all steps that are left, and merge the adapters."""
     from ophiscope.train.reinforce import reinforce
     from ophiscope.train.supervise import supervise
 
-    model = _load(config.start, config.device, ranks.local_rank)
     if config.stage == _RL:
         weights = reinforce(model, module.build_draw(config, model, tell), config, folder, tell=tell, ranks=ranks)
     else:
         weights = supervise(model, module.build_teach(config, model, tell), config, folder, tell=tell, ranks=ranks)
     weights.merge()
-    return model
 
 
 def _finish(config: Any, model: Any, folder: Any) -> dict[str, Any]:
