@@ -70,7 +70,7 @@ def _draw_grid(rng: np.random.Generator) -> VoxelGrid:
     count = round(float(rng.uniform(310.0, 400.0)) / step_mm)
     pixel_mm = round(float(rng.uniform(2.5, 3.0)), 2)
     half = pixel_mm * (_SIZE - 1) / 2
-    origin = (-half, -half, round(float(rng.uniform(-900.0, 300.0)), 1))
+    origin = (-half, -half, round(float(rng.uniform(-900.0, 300.0)), int(rng.integers(0, 4))))
     steps = ((pixel_mm, 0.0, 0.0), (0.0, pixel_mm, 0.0), (0.0, 0.0, step_mm))
     return VoxelGrid((_SIZE, _SIZE, count), origin, steps)
 

@@ -1,6 +1,7 @@
 """The mixture of questions that nano on video learns from, and the trajectories that the oracle writes for them."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -36,6 +37,8 @@ __all__ = [
 SHORT, LONG = ProcedureRecipe(), ProcedureRecipe(least_s=600.0, most_s=3600.0)
 BRIEF = ProcedureRecipe(least_s=8.0, most_s=60.0, events=(1, 2), attempts=(0, 2))
 _RECIPES, _SHARES = (SHORT, LONG, BRIEF), (0.55, 0.25, 0.2)
+_FRAMES_PER_S = (10.0, 25.0, 30.0)
+"""Stamps of frames have two decimals, or one."""
 MIXTURE: Mapping[ProcedureKind, float] = {
     ProcedureKind.WHEN: 0.5,
     ProcedureKind.DESCRIBE: 0.04,
@@ -70,7 +73,9 @@ def draw_video_task(seed: int, kind: ProcedureKind, recipe: ProcedureRecipe | No
 
     def draw(number: int) -> VideoTask | None:
         rng = np.random.default_rng([number, 17])
-        chosen = recipe or _RECIPES[int(rng.choice(len(_RECIPES), p=_SHARES))]
+        chosen = recipe or replace(
+            _RECIPES[int(rng.choice(len(_RECIPES), p=_SHARES))], frames_per_s=float(rng.choice(_FRAMES_PER_S))
+        )
         procedure = draw_procedure(number, chosen)
         posed = pose_procedure(rng, procedure, build_lazy_procedure(procedure), kind)
         return None if posed is None else VideoTask(procedure, *posed)
