@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ophiscope.recipes.micro.arms import ARMS
+from ophiscope.recipes.micro.arms import ARMS, SHY_ARMS
 from ophiscope.recipes.micro.policy import Choices, MicroPolicy
 from ophiscope.recipes.micro.run import measure, render_table, start_policy, train_arm
 from ophiscope.recipes.micro.world import CLASSES, SAMPLES, compute_iou, draw_lines, look
@@ -77,3 +77,14 @@ def test_the_table_holds_means_and_paired_gains() -> None:
     table = render_table(rows)
     assert "| our reward | 0.500 | 0.300 | 0.700 | 1.000 | +0.100 (+0.100 to +0.100) |" in table
     assert table.endswith("n = 3 seeds")
+
+
+def test_curiosity_brings_back_looking() -> None:
+    """From a start that hardly ever looks: without the term nothing is learned, with it looking is found again."""
+    start = start_policy(0, looks=0.005)
+    assert measure(start, 0)["looked"] == 0.0
+    stuck = measure(train_arm(start, SHY_ARMS["our reward"], 0), 0)
+    curious = measure(train_arm(start, SHY_ARMS["our reward, curious"], 0), 0)
+    assert stuck["looked"] == 0.0
+    assert curious["looked"] == 1.0
+    assert curious["accuracy"] > stuck["accuracy"] + 0.2

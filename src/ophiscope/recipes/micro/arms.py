@@ -7,11 +7,11 @@ from types import MappingProxyType
 import numpy as np
 from numpy.typing import NDArray
 
-from ophiscope.train.advantages import dr_grpo, modulate, modulate_paper
+from ophiscope.train.advantages import compute_curiosity, dr_grpo, modulate, modulate_paper
 from ophiscope.train.reward_facts import EpisodeFacts
 from ophiscope.train.rewards import Reward, RewardRule, ga_grpo, ga_grpo_paper, plain
 
-__all__ = ["ARMS", "Arm"]
+__all__ = ["ARMS", "SHY_ARMS", "Arm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,10 +21,13 @@ class Arm:
     reward: RewardRule
     modulation: str = "none"
     """``none``, ``paper``, ``ours``, or ``permuted``: ours, dealt out at random within the group."""
+    curious: bool = False
+    """Whether looking is paid where a group stops to."""
 
     def score(self, group: Sequence[EpisodeFacts], rng: np.random.Generator) -> NDArray[np.float64]:
         """Advantages of a group."""
-        advantages_G = dr_grpo(np.asarray([sum(self.reward(facts).values()) for facts in group]))
+        rewards_G = np.asarray([sum(self.reward(facts).values()) for facts in group])
+        advantages_G = dr_grpo(rewards_G + compute_curiosity(group) if self.curious else rewards_G)
         match self.modulation:
             case "paper":
                 return modulate_paper(advantages_G, group)
@@ -54,3 +57,13 @@ ARMS: Mapping[str, Arm] = MappingProxyType(
     }
 )
 """2 x 2 of evidence reward and modulation in the paper's form, then ours, then the placebo."""
+SHY_ARMS: Mapping[str, Arm] = MappingProxyType(
+    {
+        "accuracy only": Arm(plain),
+        "our reward": Arm(ga_grpo),
+        "our reward, curious": Arm(ga_grpo, curious=True),
+        "our reward, modulated, curious (ga_grpo)": Arm(ga_grpo, "ours", curious=True),
+        "paper reward": Arm(ga_grpo_paper),
+    }
+)
+"""For starts that seldom look: what brings looking back."""

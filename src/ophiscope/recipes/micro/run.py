@@ -7,6 +7,7 @@ import argparse
 import copy
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from ophiscope.ledger.disk import read_whole_lines
 from ophiscope.metrics.stats import compute_bootstrap
-from ophiscope.recipes.micro.arms import ARMS, Arm
+from ophiscope.recipes.micro.arms import ARMS, SHY_ARMS, Arm
 from ophiscope.recipes.micro.policy import Choices, MicroPolicy
 from ophiscope.recipes.micro.world import Lines, compute_iou, draw_lines, look
 from ophiscope.train.policy import Clip, compute_policy_loss
@@ -25,13 +26,14 @@ from ophiscope.train.reward_facts import EpisodeFacts, Looked
 __all__ = ["main", "measure", "start_policy", "train_arm"]
 
 _GROUP, _GROUPS, _STEPS, _LR = 8, 32, 200, 1e-3
+_LOOKS, _SHY = 0.9, 0.005
 _TAUGHT, _TAUGHT_LR, _TAUGHT_BATCH = 150, 2e-3, 256
 _TESTED = 4000
 _METRICS = ("r@.5", "miou", "accuracy", "looked")
 
 
-def start_policy(seed: int) -> MicroPolicy:
-    """What all arms of a seed begin from: taught a little by windows that are off, and by looking nine times in ten."""
+def start_policy(seed: int, *, looks: float = _LOOKS) -> MicroPolicy:
+    """What all arms of a seed begin from: taught a little by windows that are off, and to look so often."""
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     policy = MicroPolicy()
@@ -39,7 +41,7 @@ def start_policy(seed: int) -> MicroPolicy:
     for _ in range(_TAUGHT):
         lines = draw_lines(_TAUGHT_BATCH, generator)
         shown_at = _demonstrate(lines, generator)
-        looked = (torch.rand(len(shown_at), generator=generator) < 0.9).float()
+        looked = (torch.rand(len(shown_at), generator=generator) < looks).float()
         done = Choices(looked, shown_at, lines.class_B)
         shown = look(lines, policy.bound(shown_at), generator)
         loss = -policy.compute_logprob(lines.overview_B_T, shown, done).mean()
@@ -137,29 +139,31 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--lr", type=float, default=_LR)
+    parser.add_argument("--shy", action="store_true", help="begin from policies that look one time in two hundred")
     args = parser.parse_args()
     torch.set_num_threads(1)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     rows = [json.loads(line) for line in read_whole_lines(args.out)]
     known = {(row["seed"], row["arm"]) for row in rows}
+    arms = SHY_ARMS if args.shy else ARMS
     for seed in range(args.seeds):
-        start = start_policy(seed)
-        for name in ("start", *ARMS):
+        start = start_policy(seed, looks=_SHY if args.shy else _LOOKS)
+        for name in ("start", *arms):
             if (seed, name) in known:
                 continue
             began = time.monotonic()
-            policy = start if name == "start" else train_arm(start, ARMS[name], seed, lr=args.lr)
+            policy = start if name == "start" else train_arm(start, arms[name], seed, lr=args.lr)
             row = {"seed": seed, "arm": name, **measure(policy, seed), "seconds": round(time.monotonic() - began, 1)}
             rows.append(row)
             with open(args.out, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
             print(json.dumps(row), flush=True)
-    print(render_table(rows))
+    print(render_table(rows, list(arms)))
 
 
-def render_table(rows: list[dict[str, Any]]) -> str:
+def render_table(rows: list[dict[str, Any]], arms: Sequence[str] = tuple(ARMS)) -> str:
     """Means with bootstrap intervals, and the paired difference from ``accuracy only``."""
-    by_arm = {name: {row["seed"]: row for row in rows if row["arm"] == name} for name in ("start", *ARMS)}
+    by_arm = {name: {row["seed"]: row for row in rows if row["arm"] == name} for name in ("start", *arms)}
     lines = ["| arm | " + " | ".join(_METRICS) + " | R@.5 above accuracy only |", "|---" * (len(_METRICS) + 2) + "|"]
     base = by_arm["accuracy only"]
     for name, mine in by_arm.items():
