@@ -14,7 +14,7 @@ env: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch==2.13.0
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[local,dicom,volume,eval,train,trl,serve,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[local,dicom,volume,eval,train,trl,serve,data,dev]"
 	touch $@
 
 demo: env

@@ -31,7 +31,7 @@ from ophiscope.media.study import read_study
 from ophiscope.metrics.overlap import compute_interval_overlap
 from ophiscope.metrics.stats import compute_bootstrap, compute_wilson
 from ophiscope.protocol.grammar import render_answer, render_call
-from ophiscope.train.collect import collect_episode
+from ophiscope.agent.collect import collect_episode
 
 SIZE_WH, FPS = (320, 180), 10
 CARD = ModelCard(

@@ -23,7 +23,7 @@ from ophiscope.core.message import Role
 from ophiscope.models.local.engine import LocalModel
 from ophiscope.models.local.load import load_local
 from ophiscope.recipes.tasks import build_draw
-from ophiscope.train.collect import collect_episode
+from ophiscope.agent.collect import collect_episode
 from ophiscope.train.grpo import Grpo, GrpoSettings, build_encoder
 from ophiscope.train.rollouts import RolloutTask, collect_rollouts
 from ophiscope.train.run_config import RunConfig

@@ -22,7 +22,7 @@ from ophiscope.media.render import render_picture
 from ophiscope.protocol.coords import PROFILES
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
-from ophiscope.train.collect import collect_episode
+from ophiscope.agent.collect import collect_episode
 from ophiscope.worlds.asks import Posed, pose_question
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
 from ophiscope.worlds.oracle import build_oracle

@@ -15,7 +15,7 @@ from ophiscope.models.local.engine import LocalModel
 from ophiscope.models.local.load import load_local
 from ophiscope.recipes.nano.items import draw_phantom
 from ophiscope.recipes.nano.tasks import build_setup
-from ophiscope.train.collect import collect_episode, collect_group
+from ophiscope.agent.collect import collect_episode, collect_group
 from ophiscope.train.examples import build_batch
 from ophiscope.train.grpo import Begun, Grpo, GrpoSettings, build_encoder
 from ophiscope.train.policy import Clip, compute_logprobs, compute_policy_loss

@@ -12,7 +12,7 @@ from ophiscope.core.result import ResultKind
 from ophiscope.errors import ModelFailed
 from ophiscope.recipes.nano.items import draw_phantom
 from ophiscope.recipes.nano.tasks import CARD, build_setup
-from ophiscope.train.collect import collect_episode
+from ophiscope.agent.collect import collect_episode
 from ophiscope.train.judge import Judge
 from ophiscope.train.presets import PRESETS
 from ophiscope.train.reward_facts import EpisodeFacts

@@ -21,7 +21,7 @@ from ophiscope.recipes.nano.tasks import CARD, build_setup, draw_real_task, writ
 from ophiscope.recipes.nano.wordings import reword, say_of_two
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.nano_seg_net import TARGETS
-from ophiscope.train.collect import collect_episode
+from ophiscope.agent.collect import collect_episode
 
 
 def build_picture(modality: str, *, grey: bool) -> RealPicture:

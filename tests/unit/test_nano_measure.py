@@ -18,7 +18,7 @@ from ophiscope.recipes.nano.items import FIRST_TEST_SEED, compute_blob_mask, dra
 from ophiscope.recipes.nano.report import insert_tables, render_certificates, render_tables
 from ophiscope.recipes.nano.tasks import CARD, build_setup, draw_phantom_task, write_trajectory
 from ophiscope.tools.segmenters.classical import Classical
-from ophiscope.train.collect import collect_episode
+from ophiscope.agent.collect import collect_episode
 from ophiscope.worlds.asks import AskKind
 from ophiscope.worlds.render import PhantomSource
 

@@ -10,7 +10,7 @@ from ophiscope.models.local.load import load_local
 from ophiscope.recipes.nano.items import Phantom, draw_phantom
 from ophiscope.recipes.nano.reflection import Fault, _is_mended, _move, _shows, measure_reflection, spoil_first
 from ophiscope.recipes.nano.tasks import CARD, build_setup
-from ophiscope.train.collect import collect_episode
+from ophiscope.agent.collect import collect_episode
 from ophiscope.worlds.looking import Speaker, count_calls
 
 

@@ -12,7 +12,7 @@ from ophiscope.core.trace import StopReason
 from ophiscope.errors import ModelFailed
 from ophiscope.models.scripted import ScriptedModel
 from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
-from ophiscope.train.collect import collect_episode
+from ophiscope.agent.collect import collect_episode
 
 ZOOM = write_call("zoom_in", "look", view=1, box=[400, 250, 800, 700])
 SEGMENT = write_call("segment_box", view=1, box=[450, 300, 800, 650])

@@ -43,6 +43,7 @@ __all__ = [
     "check_recording",
     "check_sending",
     "choose_embedded",
+    "find_model_host",
     "find_segmenter_host",
     "parse_card",
     "parse_recorded_replies",
@@ -192,13 +193,14 @@ def build_setup(
         limits=options.limits,
         temperature=options.temperature,
         # a recording sends nothing, whatever server it was made with
-        egress_host=None if isinstance(model, ReplayModel) else _find_egress_host(card),
+        egress_host=None if isinstance(model, ReplayModel) else find_model_host(card),
         segmenter_host=find_segmenter_host(segmenter),
         spell=getattr(model, "spell", None),
     )
 
 
-def _find_egress_host(card: ModelCard) -> str | None:
+def find_model_host(card: ModelCard) -> str | None:
+    """The host that a model's pictures are sent to, where that is not this machine."""
     if not card.name.startswith("openai:"):
         return None
     return parse_server_name(card.name).egress_host

@@ -10,8 +10,10 @@ from typing import Annotated, Any
 import typer
 
 from ophiscope import __version__
+from ophiscope.apps.data_cli import data_app
+from ophiscope.apps.group import Group
 from ophiscope.apps.terminal import print_error, print_json
-from ophiscope.errors import DiskFailed, Interrupted, MediaRejected, OphiscopeError
+from ophiscope.errors import DiskFailed, MediaRejected, OphiscopeError
 
 __all__ = ["app", "main", "run"]
 
@@ -20,19 +22,8 @@ _USAGE = 2
 _DEFECT = 1
 
 
-class _Group(typer.core.TyperGroup):
-    """Commands whose Ctrl-C reaches :func:`run`; typer would end without a word."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run the chosen command."""
-        try:
-            return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise Interrupted("interrupted before there was anything to close") from None
-
-
 app = typer.Typer(
-    cls=_Group,
+    cls=Group,
     name="ophiscope",
     help="Look, find, cite: medical vision-language models with evidence. Research use only; not for diagnosis.",
     no_args_is_help=True,
@@ -278,7 +269,7 @@ def train(
     raise typer.Exit(run_train(recipe, tuple(changes or ()), out, dry_run=dry_run, as_json=json_))
 
 
-_env = typer.Typer(cls=_Group, help="Episodes as an environment for a trainer elsewhere.", no_args_is_help=True)
+_env = typer.Typer(cls=Group, help="Episodes as an environment for a trainer elsewhere.", no_args_is_help=True)
 app.add_typer(_env, name="env")
 
 
@@ -298,6 +289,9 @@ def env_serve(
     from ophiscope.apps.env_command import serve_env
 
     serve_env(host, port, preset=preset, model=model, episodes=episodes)
+
+
+app.add_typer(data_app, name="data")
 
 
 def run(arguments: Sequence[str]) -> int:

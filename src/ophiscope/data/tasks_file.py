@@ -12,6 +12,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -23,6 +24,7 @@ from ophiscope.core.case import Case
 from ophiscope.core.region import Box, Mask
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
+from ophiscope.data.drawn_media import DRAWN, open_drawn
 from ophiscope.errors import WrongInput
 from ophiscope.media.study import read_study
 from ophiscope.protocol.answer_text import parse_answer
@@ -41,7 +43,7 @@ class TaskRow(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     media: str | tuple[str, ...]
-    """Paths, relative to the file that names them."""
+    """Paths, relative to the file that names them; or what is drawn (:mod:`ophiscope.data.drawn_media`)."""
     question: str = Field(min_length=1)
     answer: str = Field(min_length=1)
     options: tuple[str, ...] = ()
@@ -103,7 +105,7 @@ def read_tasks(path: Path) -> TaskFile:
         if not line.strip():
             continue
         try:
-            row = TaskRow.model_validate(json.loads(line))
+            row = TaskRow.model_validate(_leave_out_provenance(json.loads(line)))
             _check(row, path.parent)
             rows.append(row)
         except ValidationError as error:
@@ -118,10 +120,19 @@ def read_tasks(path: Path) -> TaskFile:
     return found
 
 
+def _leave_out_provenance(value: Any) -> Any:
+    """Records of a set (``ophiscope data build``) are rows with more: what belongs to a row is kept."""
+    if not isinstance(value, dict) or "origin" not in value:
+        return value
+    return {key: entry for key, entry in value.items() if key in TaskRow.model_fields}
+
+
 def _check(row: TaskRow, folder: Path) -> None:
     """Everything that can be wrong without opening a file."""
+    if not row.media_paths:
+        raise WrongInput("it names no medium")
     for name in (*row.media_paths, *([row.mask] if row.mask else [])):
-        if not (folder / name).exists():
+        if not name.startswith(DRAWN) and not (folder / name).exists():
             raise WrongInput(f"{name} is not there")
     kind = _find_kind(row)
     _find_interval(row)
@@ -144,7 +155,7 @@ def open_task(row: TaskRow, folder: Path) -> tuple[Case, AnswerKey]:
     Raises:
         WrongInput: If a file cannot be read, or a mask or box does not fit its picture.
     """
-    case = build_case([folder / name for name in row.media_paths], row.question, row.options)
+    case = _open_case(row, folder)
     study = case.studies[0]
     parsed = parse_answer(row.answer, row.options)
     mask = None if row.mask is None else _read_mask(folder / row.mask, study)
@@ -162,6 +173,19 @@ def open_task(row: TaskRow, folder: Path) -> tuple[Case, AnswerKey]:
         group=row.group,
     )
     return case, key
+
+
+def _open_case(row: TaskRow, folder: Path) -> Case:
+    if not any(name.startswith(DRAWN) for name in row.media_paths):
+        return build_case([folder / name for name in row.media_paths], row.question, row.options)
+    names = enumerate(row.media_paths, start=1)
+    studies = tuple(
+        open_drawn(name, study=f"S{number}")
+        if name.startswith(DRAWN)
+        else read_study(folder / name, study=f"S{number}")
+        for number, name in names
+    )
+    return Case(studies, row.question, row.options)
 
 
 def _find_interval(row: TaskRow) -> Interval | None:

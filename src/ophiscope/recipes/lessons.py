@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.replay import replay_conversation
 from ophiscope.core.chat import ModelCard
 from ophiscope.core.trace import StopReason
@@ -14,7 +15,6 @@ from ophiscope.errors import OphiscopeError, WrongInput
 from ophiscope.ledger.read import read_trace
 from ophiscope.recipes.nano.recovery import HandShakes, Slips
 from ophiscope.recipes.tasks import draw_question
-from ophiscope.train.collect import collect_episode
 from ophiscope.train.reward_facts import build_facts
 from ophiscope.train.supervise import Lesson, Teach
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ophiscope.agent.collect import NoSink
 from ophiscope.agent.runner import EpisodeRunner, Job
 from ophiscope.core.chat import FinishReason, Reply
 from ophiscope.core.message import Message
 from ophiscope.core.trace import StopReason
 from ophiscope.errors import WrongInput
 from ophiscope.tools.arguments import render_schema
-from ophiscope.train.collect import NoSink
 from ophiscope.train.presets import PRESETS
 from ophiscope.train.reward_facts import build_facts
 from ophiscope.train.rewards import Reward

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.agent.changes import blank_picture, change_pictures
+from ophiscope.agent.collect import collect_episode, collect_group
 from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.answer_key import AnswerKey
@@ -18,7 +19,6 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, Reply
 from ophiscope.core.message import Message
 from ophiscope.core.trace import StopReason
-from ophiscope.train.collect import collect_episode, collect_group
 from ophiscope.train.examples import Example
 from ophiscope.train.judge import Judge
 from ophiscope.train.reward_facts import EpisodeFacts, build_facts

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from ophiscope.agent.collect import collect_episode
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.media.sources import build_array_study
@@ -36,7 +37,6 @@ from ophiscope.recipes.nano_seg.pack import read_pack
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.nano_seg import NanoSeg
 from ophiscope.tools.segmenters.segmenter import Segmenter
-from ophiscope.train.collect import collect_episode
 
 __all__ = ["draw_box", "main", "measure_target"]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
+from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.outcome import Outcome
 from ophiscope.checkpoint import compute_weights_sha256
 from ophiscope.core.answer_key import AnswerKey
@@ -22,7 +23,6 @@ from ophiscope.protocol.grammar import render_answer
 from ophiscope.recipes.nano.shape import LAYOUT
 from ophiscope.recipes.nano.tasks import CARD, Task, build_setup, write_trajectory
 from ophiscope.tools.segmenters.segmenter import Segmenter
-from ophiscope.train.collect import collect_episode
 from ophiscope.worlds.oracle import render_box
 
 __all__ = ["ARMS", "TOKEN_PX", "Arm", "DirectAnswer", "load_arm", "write_arm_trajectory"]

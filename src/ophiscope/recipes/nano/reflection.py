@@ -19,6 +19,7 @@ import numpy as np
 import torch
 
 from ophiscope.agent.changes import blank_picture, change_pictures
+from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.drivers import Serve
 from ophiscope.agent.effects import Invoke
 from ophiscope.agent.outcome import Outcome
@@ -35,7 +36,6 @@ from ophiscope.recipes.nano.items import FIRST_TEST_SEED, draw_phantom
 from ophiscope.recipes.nano.tasks import build_setup
 from ophiscope.tools.dispatch import dispatch
 from ophiscope.tools.tool import Observation
-from ophiscope.train.collect import collect_episode
 from ophiscope.train.reward_facts import build_facts
 
 __all__ = ["Fault", "Reflection", "main", "measure_reflection", "spoil_first"]

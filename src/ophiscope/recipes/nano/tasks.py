@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.limits import Limits
 from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.prompt import read_prompt
@@ -28,7 +29,6 @@ from ophiscope.recipes.nano.real_pictures import RealPicture, draw_picture
 from ophiscope.recipes.nano.real_tasks import build_real_oracle, pose_real
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.segmenter import Segmenter
-from ophiscope.train.collect import collect_episode
 from ophiscope.worlds.asks import pose_question
 from ophiscope.worlds.draw import HELD_OUT_SIZE, Needle, Recipe, draw_world
 from ophiscope.worlds.oracle import build_oracle

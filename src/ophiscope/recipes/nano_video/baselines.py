@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from ophiscope.agent.assemble import SetupOptions, build_setup
+from ophiscope.agent.collect import collect_episode
 from ophiscope.metrics.overlap import compute_interval_overlap
 from ophiscope.models.local.packing import pack_views
 from ophiscope.models.local.vision import encode_images
@@ -22,7 +23,6 @@ from ophiscope.recipes.nano_video.items import widen
 from ophiscope.recipes.nano_video.pretrain_frames import FrameHead
 from ophiscope.recipes.nano_video.shape import CARD, FRAME_WH, LAYOUT, VIDEO_SHAPE
 from ophiscope.recipes.nano_video.tasks import LIMITS, VideoTask
-from ophiscope.train.collect import collect_episode
 from ophiscope.worlds.procedure import Instrument
 from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 from ophiscope.worlds.procedure_render import render_frame

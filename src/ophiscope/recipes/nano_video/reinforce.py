@@ -5,10 +5,10 @@ from dataclasses import replace
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from ophiscope.agent.collect import collect_episode
 from ophiscope.models.local.engine import LocalModel
 from ophiscope.recipes.nano_video.items import set_up
 from ophiscope.recipes.nano_video.tasks import draw_video_task
-from ophiscope.train.collect import collect_episode
 from ophiscope.train.reward_facts import build_facts
 from ophiscope.train.rollouts import RolloutTask
 from ophiscope.train.run_config import RunConfig

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ophiscope.agent.assemble import SetupOptions, build_setup
+from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.limits import Limits
 from ophiscope.agent.outcome import Outcome
 from ophiscope.core.answer_key import AnswerKey
@@ -14,7 +15,6 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.recipes.mixture import draw_until
 from ophiscope.recipes.nano_video.shape import CARD
-from ophiscope.train.collect import collect_episode
 from ophiscope.worlds.procedure import Procedure
 from ophiscope.worlds.procedure_asks import ProcedureAsk, ProcedureKind, pose_procedure
 from ophiscope.worlds.procedure_draw import ProcedureRecipe, draw_procedure

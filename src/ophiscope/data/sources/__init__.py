@@ -1,0 +1,1 @@
+"""Annotated pictures and videos of others, whatever they are written in."""

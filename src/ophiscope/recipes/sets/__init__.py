@@ -1,0 +1,1 @@
+"""Recipes of sets: what ``ophiscope data build`` knows."""
