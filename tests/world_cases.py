@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.limits import Limits
 from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.prompt import read_prompt
@@ -22,7 +23,6 @@ from ophiscope.media.render import render_picture
 from ophiscope.protocol.coords import PROFILES
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
-from ophiscope.agent.collect import collect_episode
 from ophiscope.worlds.asks import Posed, pose_question
 from ophiscope.worlds.draw import Needle, Recipe, draw_world
 from ophiscope.worlds.oracle import build_oracle

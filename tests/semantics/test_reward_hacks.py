@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hack_policies import TRICKS_IMAGE, TRICKS_VIDEO, Scene, Uncited, trick
+from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.setup import Setup
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
@@ -18,7 +19,6 @@ from ophiscope.recipes.nano.tasks import build_setup as build_image_setup
 from ophiscope.recipes.nano_video.items import set_up
 from ophiscope.recipes.nano_video.shape import CARD as VIDEO_CARD
 from ophiscope.recipes.nano_video.tasks import SHORT, draw_video_task
-from ophiscope.agent.collect import collect_episode
 from ophiscope.train.presets import PRESETS
 from ophiscope.train.reward_facts import EpisodeFacts, Looked, build_facts
 from ophiscope.train.rewards import atrl_paper, compute_paper_evidence

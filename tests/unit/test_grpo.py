@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from ophiscope.agent.collect import collect_episode, collect_group
 from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.trace import StopReason
@@ -15,7 +16,6 @@ from ophiscope.models.local.engine import LocalModel
 from ophiscope.models.local.load import load_local
 from ophiscope.recipes.nano.items import draw_phantom
 from ophiscope.recipes.nano.tasks import build_setup
-from ophiscope.agent.collect import collect_episode, collect_group
 from ophiscope.train.examples import build_batch
 from ophiscope.train.grpo import Begun, Grpo, GrpoSettings, build_encoder
 from ophiscope.train.policy import Clip, compute_logprobs, compute_policy_loss

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from ophiscope.agent.collect import collect_episode
 from ophiscope.core.action import Call
 from ophiscope.core.case import Case
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
@@ -21,7 +22,6 @@ from ophiscope.recipes.nano.tasks import CARD, build_setup, draw_real_task, writ
 from ophiscope.recipes.nano.wordings import reword, say_of_two
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.nano_seg_net import TARGETS
-from ophiscope.agent.collect import collect_episode
 
 
 def build_picture(modality: str, *, grey: bool) -> RealPicture:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from ophiscope.agent.collect import collect_episode
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
 from ophiscope.recipes.nano.arms import ARMS, TOKEN_PX, write_arm_trajectory
 from ophiscope.recipes.nano.certificate import certify
@@ -18,7 +19,6 @@ from ophiscope.recipes.nano.items import FIRST_TEST_SEED, compute_blob_mask, dra
 from ophiscope.recipes.nano.report import insert_tables, render_certificates, render_tables
 from ophiscope.recipes.nano.tasks import CARD, build_setup, draw_phantom_task, write_trajectory
 from ophiscope.tools.segmenters.classical import Classical
-from ophiscope.agent.collect import collect_episode
 from ophiscope.worlds.asks import AskKind
 from ophiscope.worlds.render import PhantomSource
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from episode_cases import BrightSegmenter, build_colour_study, build_memory_sink, build_test_setup, write_call
+from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.drivers import Job, run_episode
 from ophiscope.agent.outcome import Outcome
 from ophiscope.core.case import Case
@@ -12,7 +13,6 @@ from ophiscope.core.trace import StopReason
 from ophiscope.errors import ModelFailed
 from ophiscope.models.scripted import ScriptedModel
 from ophiscope.tools.segmenters.segmenter import NEAR, Prediction, Sight
-from ophiscope.agent.collect import collect_episode
 
 ZOOM = write_call("zoom_in", "look", view=1, box=[400, 250, 800, 700])
 SEGMENT = write_call("segment_box", view=1, box=[450, 300, 800, 650])

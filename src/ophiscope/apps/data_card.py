@@ -8,6 +8,7 @@ import io
 import itertools
 import os
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +26,7 @@ __all__ = ["render_card", "write_card"]
 
 _EXAMPLES, _TRIED = 12, 4000
 _SIDE_PX = 288
-_BARS, _BINS = 14, 16
+_BARS, _BINS, _WIDE = 14, 16, 50
 _TURN_IMAGES = 4
 _TURN_PX = 96
 
@@ -128,7 +129,7 @@ def _quantity_charts(stats: SetStats) -> list[_Chart]:
             continue
         whole = all(value == int(value) for value in values) and max(values) - min(values) < _BINS
         low, high = min(values), max(values)
-        edges = np.arange(low, high + 2) if whole else np.linspace(low, high if high > low else low + 1, _BINS + 1)
+        edges = np.arange(low, high + 2) if whole else _cut(low, high)
         counts, edges = np.histogram(values, edges)
         labels = [f"{a:g}" if whole else f"{a:.3g}–{b:.3g}" for a, b in itertools.pairwise(edges)]
         top = max(int(counts.max()), 1)
@@ -139,13 +140,23 @@ def _quantity_charts(stats: SetStats) -> list[_Chart]:
     return charts
 
 
+def _cut(low: float, high: float) -> Any:
+    """Edges of bins; of what spans orders of magnitude by ratios."""
+    if low > 0 and high > _WIDE * low:
+        return np.geomspace(low, high, _BINS + 1)
+    return np.linspace(low, high if high > low else low + 1, _BINS + 1)
+
+
 def _choose_examples(finished: FinishedSet) -> list[Record]:
     """One of each kind of record and question, as many as there is room for."""
     chosen: dict[tuple[str, str], Record] = {}
-    for at, record in enumerate(finished.read()):
-        if at >= _TRIED:
-            break
-        chosen.setdefault((record.kind.value, record.group), record)
+    shown: set[str] = set()
+    for fresh in (True, False):  # of different items, as far as there are so many
+        for record in islice(finished.read(), _TRIED):
+            asked = (record.kind.value, record.group)
+            if asked not in chosen and not (fresh and record.origin.item in shown):
+                chosen[asked] = record
+                shown.add(record.origin.item)
     ordered = sorted(chosen.values(), key=lambda record: (not record.turns, record.kind.value, record.group))
     return ordered[:_EXAMPLES]
 

@@ -138,7 +138,7 @@ class _Whole:
         if row is not None and record.split == "train":
             return _Why("leaks over the split", row[0])
         shown = record.media_paths or (record.origin.subject,)
-        key = json.dumps([record.kind, shown, record.question, sorted(record.options), record.interval_s])
+        key = json.dumps([record.kind, shown, record.question, sorted(record.options)])
         if not self._base.execute("INSERT OR IGNORE INTO asked VALUES (?)", (key,)).rowcount:
             return _Why("asked twice")
         return self._weigh(record)

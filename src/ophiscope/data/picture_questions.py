@@ -20,7 +20,10 @@ _WORDS = {
     "share": ("How large a share of the image is the {t}?", "What share of the image does the {t} cover?"),
     "length": ("How long is the {t} at most?", "What is the longest diameter of the {t}?"),
     "larger": ("Which is larger, the {t} or the {o}?", "Which covers more of the image, the {t} or the {o}?"),
-    "beside": ("Is the {t} to the left or to the right of the {o}?", "On which side of the {o} is the {t}?"),
+    "beside": (
+        "In the image, is the {t} to the left or to the right of the {o}?",
+        "On which side of the {o}, as the image shows it, is the {t}?",
+    ),
     "overlap": ("Does the {t} overlap the {o}?", "Do the {t} and the {o} overlap?"),
     "modality": ("What kind of image is this?", "What modality is this?"),
     "site": ("Which part of the body is shown?", "What body part is this?"),
@@ -60,7 +63,7 @@ def write_picture_questions(facts: PictureFacts, rng: random.Random) -> Iterator
             yield from _ask_of_two(facts, region, other, rng)
     for first, second, shared in facts.overlaps:
         one, two = facts.regions[first], facts.regions[second]
-        if one.target != two.target:
+        if not _are_kin(one, two):
             yield _draft(rng, "overlap", (one, two), "yes" if shared else "no")
     for target in rng.sample(facts.absent, min(_ABSENT, len(facts.absent), max(1, len(facts.regions)))):
         yield Drafted("presence", target, _say(rng, "presence", target), "no")
@@ -89,7 +92,7 @@ def _ask_of_one(facts: PictureFacts, region: RegionFacts, rng: random.Random) ->
 
 
 def _ask_of_two(facts: PictureFacts, one: RegionFacts, two: RegionFacts, rng: random.Random) -> Iterator[Drafted]:
-    if one.target == two.target:
+    if _are_kin(one, two):
         return
     if max(one.area_px, two.area_px) > _LARGER * min(one.area_px, two.area_px):
         larger = one if one.area_px > two.area_px else two
@@ -98,6 +101,12 @@ def _ask_of_two(facts: PictureFacts, one: RegionFacts, two: RegionFacts, rng: ra
     away = one.centre_xy[0] - two.centre_xy[0]
     if abs(away) > _APART * facts.size_wh[0]:
         yield _draft(rng, "beside", (one, two), "left" if away < 0 else "right", options=("left", "right"))
+
+
+def _are_kin(one: RegionFacts, two: RegionFacts) -> bool:
+    """Whether one is the other, or a kind of it: nobody asks whether a tumor overlaps a malignant tumor."""
+    words, others = set(one.target.split()), set(two.target.split())
+    return words <= others or others <= words
 
 
 def _draft(

@@ -141,8 +141,18 @@ def _run_stage(module: Any, config: Any, model: Any, *, folder: Any, tell: Calla
     if config.stage == _RL:
         weights = reinforce(model, module.build_draw(config, model, tell), config, folder, tell=tell, ranks=ranks)
     else:
-        weights = supervise(model, module.build_teach(config, model, tell), config, folder, tell=tell, ranks=ranks)
+        weights = supervise(model, _build_teach(module, config, model, tell), config, folder, tell=tell, ranks=ranks)
     weights.merge()
+
+
+def _build_teach(module: Any, config: Any, model: Any, tell: Callable[[str], None]) -> Any:
+    """The conversations of a supervised stage: those of sets where there are any."""
+    if not config.sets:
+        return module.build_teach(config, model, tell)
+    from ophiscope.recipes.set_lessons import teach_by_sets
+
+    tell(f"the episodes of {', '.join(config.sets)}")
+    return teach_by_sets(config.sets, model.card, seed=config.seed)
 
 
 def _finish(config: Any, model: Any, folder: Any) -> dict[str, Any]:
@@ -226,7 +236,7 @@ def _try_teaching(module: Any, config: Any, model: Any, tell: Callable[[str], No
     from ophiscope.train.supervise import Lessons, Teacher
     from ophiscope.train.weights import Weights
 
-    teach = module.build_teach(config, model, tell)
+    teach = _build_teach(module, config, model, tell)
     Weights(model.parts.model, config.lora, tower=config.train_tower)
     small = config.model_copy(update={"sft": config.sft.model_copy(update={"batch": 2, "pool": 2, "micro": 2})})
     lessons = Lessons(teach, model, batch=small.sft.batch, pool=small.sft.pool, seed=config.seed)

@@ -67,6 +67,9 @@ class RunConfig(_Part):
     """The checkpoint to begin from, as ``ask --model`` takes it."""
     stage: str = "reinforce"
     """One of the recipe's."""
+    sets: tuple[str, ...] = ()
+    """Folders of sets (``ophiscope data build``) whose episodes a supervised stage learns from, instead of what the
+    recipe draws."""
     steps: int = Field(default=200, ge=1)
     save_every: int = Field(default=5, ge=1)
     seed: int = Field(default=0, ge=0)

@@ -18,6 +18,13 @@ _GROWS = ("steps", "save_every")
 """What may differ where a run goes on."""
 
 
+def _leave_new(value: Any, begun: Any) -> Any:
+    """A part of a config without keys that an earlier version did not know: it did what their defaults do."""
+    if not (isinstance(value, Mapping) and isinstance(begun, Mapping)):
+        return value
+    return {key: _leave_new(entry, begun[key]) for key, entry in value.items() if key in begun}
+
+
 class RunFolder:
     """Owned by one process for as long as it is open.
 
@@ -45,7 +52,7 @@ class RunFolder:
         if path.exists():
             begun = json.loads(path.read_text("utf-8"))
             for key in sorted(begun.keys() | config.keys()):
-                if key not in _GROWS and begun.get(key) != config.get(key):
+                if key not in _GROWS and key in begun and _leave_new(config.get(key), begun[key]) != begun[key]:
                     raise WrongInput(
                         f"{self._folder} holds a run with {key} = {json.dumps(begun.get(key))}, not "
                         f"{json.dumps(config.get(key))}; give another folder with --out."

@@ -106,7 +106,7 @@ def build_timed_record(
 ) -> Record:
     """A drafted question with its provenance."""
     return Record(
-        id=name_record(options.recipe, video.source, video.key, drafted.question, *drafted.options),
+        id=name_record(options.recipe, video.source, video.key, drafted.question, drafted.interval_s, *drafted.options),
         kind=RecordKind.CAPTION if drafted.group == "caption" else RecordKind.QUESTION,
         origin=Origin(
             item=video.key,
