@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ophiscope.agent.assemble import SetupOptions, build_model, build_setup
+from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.limits import Limits
 from ophiscope.core.action import Call
 from ophiscope.core.case import Case
@@ -31,7 +32,6 @@ from ophiscope.media.study import read_study
 from ophiscope.metrics.overlap import compute_interval_overlap
 from ophiscope.metrics.stats import compute_bootstrap, compute_wilson
 from ophiscope.protocol.grammar import render_answer, render_call
-from ophiscope.agent.collect import collect_episode
 
 SIZE_WH, FPS = (320, 180), 10
 CARD = ModelCard(

@@ -17,13 +17,13 @@ from typing import Any
 import torch
 from trl_student import CALL, CARD, SYSTEM, TASK, build_trainer, right_answer, teach
 
+from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.prompt import parse_prompt
 from ophiscope.core.chat import Request
 from ophiscope.core.message import Role
 from ophiscope.models.local.engine import LocalModel
 from ophiscope.models.local.load import load_local
 from ophiscope.recipes.tasks import build_draw
-from ophiscope.agent.collect import collect_episode
 from ophiscope.train.grpo import Grpo, GrpoSettings, build_encoder
 from ophiscope.train.rollouts import RolloutTask, collect_rollouts
 from ophiscope.train.run_config import RunConfig
