@@ -30,6 +30,19 @@ def start_cli(*arguments: str | Path) -> "subprocess.Popen[str]":
     )
 
 
+def run_cli(*arguments: str | Path, cwd: Path | None = None) -> Done:
+    """``ophiscope ...`` from its begin to its end."""
+    done = subprocess.run(
+        [sys.executable, "-m", "ophiscope", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=cwd,
+        check=False,
+    )
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
 def wait_for_lines(path: Path, count: int) -> None:
     """Until a trace is there and holds so many events."""
     until = time.monotonic() + 60
