@@ -195,6 +195,16 @@ def test_what_looks_like_a_test_picture_is_not_learned(tmp_path):
     assert stats.rejected["set", "leaks over the split"] > 3
 
 
+def test_what_a_benchmark_holds_is_not_learned(tmp_path):
+    source = _write_pack(tmp_path / "source", ["train", "train", "train"])
+    (tmp_path / "benchmark").mkdir()
+    Image.open(source / "images" / "p1.png").rotate(180).save(tmp_path / "benchmark" / "x.jpg", quality=80)
+    build(tmp_path / "set", "seg_pack_vqa", source, against=[str(tmp_path / "benchmark")])
+    items = {record["origin"]["item"] for record in read_lines(tmp_path / "set")}
+    assert items == {"images/p0.png", "images/p2.png"}
+    assert "benchmark" not in (tmp_path / "set" / "manifest.json").read_text()
+
+
 def test_the_same_file_on_both_sides_is_found_too(tmp_path):
     source = _write_pack(tmp_path / "source", ["train", "test", "train"])
     shutil.copy(source / "images" / "p1.png", source / "images" / "p0.png")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mask_files import draw_masks, encode_binary, place_frame
+from media_files import encode_dicom
 from ophiscope.data.sources.annotated import Unusable
 from ophiscope.data.sources.pictures import list_pictures
 from ophiscope.data.sources.videos import list_videos
@@ -124,3 +126,39 @@ def test_cholec_phases_tools_and_triplets(tmp_path):
     assert found["video01-phase.txt#video01"] == [(0, 2, "preparation"), (2, 4, "gallbladder dissection")]
     assert found["video01-tool.txt"] == [(0, 2, "use of the grasper"), (3, 4, "use of the grasper")]
     assert found["VID02.json#VID02"] == [(0, 2, "grasper retract gallbladder"), (5, 6, "grasper retract gallbladder")]
+
+
+def _write_series(root, count):
+    folder = root / "ct"
+    folder.mkdir()
+    for number in range(count):
+        place = {
+            "ImagePositionPatient": [0.0, 0.0, 5.0 * number], "ImageOrientationPatient": [1.0, 0, 0, 0, 1.0, 0],
+            "PixelSpacing": [0.5, 0.5], "SliceThickness": 5.0, "InstanceNumber": number + 1,
+            "SeriesInstanceUID": "1.2.3", "SOPInstanceUID": f"1.2.3.{number + 1}", "FrameOfReferenceUID": "1.9",
+        }  # fmt: skip
+        stored = np.random.default_rng(number).integers(0, 2000, (5, 7)).astype(np.uint16)
+        (folder / f"{number}.dcm").write_bytes(encode_dicom(stored, **place))
+    return folder
+
+
+def test_a_segmentation_is_matched_by_where_it_lies(tmp_path):
+    _write_series(tmp_path, 6)
+    masks = draw_masks(2)
+    frames = [place_frame(10.0, 1), place_frame(15.0, 2)]  # of the third and fourth slice alone
+    (tmp_path / "seg.dcm").write_bytes(encode_binary(masks, frames))
+    (tmp_path / "volumes.json").write_text(json.dumps([{"image": "ct", "seg": "seg.dcm"}]))
+    found = {picture.key: [region.load((7, 5)) for region in picture.regions] for picture in list_pictures(tmp_path)}
+    assert [len(one) for one in found.values()] == [0, 0, 1, 1, 0, 0]
+    assert (found["ct#axial:2"][0] == masks[0]).all()
+    assert (found["ct#axial:3"][0] == masks[1]).all()
+
+
+def test_labels_of_another_grid_are_refused(tmp_path):
+    nibabel = pytest.importorskip("nibabel")
+    for name, depth in (("ct", 8), ("labels", 7)):
+        image = nibabel.Nifti1Image(np.zeros((6, 6, depth), np.int16), np.diag([1, 1, 5.0, 1]))
+        nibabel.save(image, tmp_path / f"{name}.nii")
+    (tmp_path / "volumes.json").write_text(json.dumps([{"image": "ct.nii", "labels": "labels.nii"}]))
+    with pytest.raises(WrongInput, match="grid of their picture"):
+        list_pictures(tmp_path)

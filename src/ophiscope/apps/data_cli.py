@@ -37,6 +37,10 @@ def build(
     ray: Annotated[
         str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster (local starts one here) in their place.")
     ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATH", help="Pictures of a benchmark: what looks like one is not learned; repeatable."),
+    ] = None,
     encode: Annotated[bool, typer.Option("--encode", help="Write drawn pictures and recordings as files.")] = False,
     budget_calls: Annotated[int | None, typer.Option(metavar="N", min=0, help="Of the teacher.")] = None,
     budget_tokens: Annotated[int | None, typer.Option(metavar="N", min=0, help="Of the teacher, about.")] = None,
@@ -54,7 +58,8 @@ def build(
 
     asked = {
         "source": source, "limit": limit, "teacher": teacher, "seed": seed, "license": license_, "card": card,
-        "segmenter": segmenter, "encode": encode, "budget_calls": budget_calls, "budget_tokens": budget_tokens,
+        "segmenter": segmenter, "encode": encode, "against": tuple(against or ()),
+        "budget_calls": budget_calls, "budget_tokens": budget_tokens,
         "allow_noncommercial": allow_noncommercial, "allow_egress": allow_egress,
     }  # fmt: skip
     raise typer.Exit(run_build(BuildArguments(recipe, asked, out, workers, ray, dry_run, json_)))

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TextIO
 from ophiscope import __version__
 from ophiscope.data.journal import Journal
 from ophiscope.data.plan import BuildOptions
-from ophiscope.data.prints import PrintIndex
+from ophiscope.data.prints import PrintIndex, list_prints
 from ophiscope.data.record import Record, RecordKind, Rejected, render_line
 from ophiscope.ledger.disk import guard
 
@@ -39,6 +39,8 @@ def assemble(journal: Journal, offsets: Any, options: BuildOptions) -> tuple[int
     with guard("write the set"):
         whole = _Whole(folder)
         try:
+            for name, print_ in list_prints(options.against):
+                whole.note_benchmark(name, print_)
             for line in journal.read(offsets):
                 whole.note(line)
             shards, rejected = _Shards(folder), _Lines(folder / REJECTED)
@@ -62,7 +64,7 @@ def assemble(journal: Journal, offsets: Any, options: BuildOptions) -> tuple[int
         manifest = {
             "format": FORMAT,
             "version": __version__,
-            "options": options.model_dump(mode="json", exclude={"budget_calls", "budget_tokens", "source"}),
+            "options": options.model_dump(mode="json", exclude={"budget_calls", "budget_tokens", "source", "against"}),
             "items": int((offsets >= 0).sum()),
             "records": shards.count,
             "shards": shards.files,
@@ -117,6 +119,12 @@ class _Whole:
                             self._note_twin(other, subject, f"similarity {similarity:.3f}")
             if record.get("answer") in ("yes", "no"):
                 self._answers.setdefault(_name_family(record), Counter())[record["answer"]] += 1
+
+    def note_benchmark(self, name: str, print_: str) -> None:
+        """A picture that a benchmark holds: it counts as one of the tests."""
+        subject = f"benchmark {name}"
+        self._base.execute("INSERT OR IGNORE INTO subjects VALUES (?, ?)", (subject, "test"))
+        self._prints.add(subject, subject, print_)
 
     def _note_twin(self, one: str, two: str, how: str = "the same file") -> None:
         """Two subjects that look the same: where one of them is for tests, the other may not be learned."""

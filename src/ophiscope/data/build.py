@@ -102,6 +102,9 @@ def build_set(
         plan = make_plan(options, folder)
         try:
             check_licenses(plan.licenses, options)
+            for given in options.against:
+                if not Path(given).exists():
+                    raise WrongInput(f"The pictures {given} are not there.")
             order = list_order(plan.count, options)
             offsets = journal.find_offsets(len(order))
             waiting = [place for place in range(len(order)) if offsets[place] < 0]

@@ -32,6 +32,8 @@ class BuildOptions(BaseModel):
     card: Literal["nano", "nano-video", "qwen2_5_vl", "qwen3_vl"] = "nano"
     """For whom trajectories are written: view sizes and coordinates."""
     segmenter: str = "nano-seg"
+    against: tuple[str, ...] = ()
+    """Pictures, or folders of them, that the set will be measured on: what looks like one of them is not learned."""
     encode: bool = False
     """Write drawn recordings as real videos; else they are named, and drawn when they are looked at."""
     allow_noncommercial: bool = False

@@ -5,21 +5,25 @@ its smoothed values. Pictures are compared in all eight orientations. The index 
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ophiscope.data.seg_pack import compute_print
+from ophiscope.errors import WrongInput
+from ophiscope.media.render import render_picture
+from ophiscope.media.study import read_study
 
-__all__ = ["SAME", "PrintIndex", "parse_print", "render_print"]
+__all__ = ["SAME", "PrintIndex", "list_prints", "parse_print", "render_print"]
 
 SAME = 0.9
 """From this correlation on two pictures are the same for a split's purpose."""
 _SIDE = 26
 _BANDS = 8
 _SCALE = 127
+_PICTURES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp")
 
 
 def render_print(picture_H_W_3: NDArray[np.uint8]) -> str:
@@ -37,6 +41,24 @@ def parse_print(text: str) -> NDArray[np.float32]:
     """
     square = np.frombuffer(bytes.fromhex(text), np.int8).reshape(_SIDE, _SIDE).astype(np.float32)
     return _normalise(square)
+
+
+def list_prints(paths: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Names and prints of pictures.
+
+    Args:
+        paths: Pictures, or folders that hold some.
+
+    Raises:
+        WrongInput: If a path is not there, or a named picture cannot be read.
+    """
+    for given in map(Path, paths):
+        if not given.exists():
+            raise WrongInput(f"The pictures {given} are not there.")
+        files = [given] if given.is_file() else sorted(file for file in given.rglob("*") if file.suffix in _PICTURES)
+        for file in files:
+            study = read_study(file)
+            yield file.name, render_print(render_picture(study, study.frame).pixels_H_W_3)
 
 
 class PrintIndex:

@@ -5,11 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ophiscope.core.study import AxisSpan
 from ophiscope.core.volume import SliceAxis, SliceChoice
 from ophiscope.data.seg_pack import Annotation, SegRow, read_rows
 from ophiscope.data.sources.annotated import AnnotatedPicture, Region, Unusable
@@ -20,7 +21,7 @@ from ophiscope.media.study import read_masks, read_study
 __all__ = ["list_pictures"]
 
 _PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".dcm")
-_EVERY_MM = 5
+_EVERY_MM, _SAME_MM = 5, 0.01
 """Of a volume every so many slices are taken: neighbours show the same."""
 
 _FORMATS = (
@@ -165,6 +166,8 @@ def _read_volumes(source: Path, license_: str) -> Iterator[AnnotatedPicture]:
         if span is None:
             raise WrongInput(f"{image} is no volume.")
         step_mm = (span.end - span.start) / max(span.pictures, 1)
+        if "labels" in entry:
+            _check_grid(source / str(entry["labels"]), span)
         named = _read_names(source, entry.get("names"))
         for index in range(0, span.pictures, max(1, round(_EVERY_MM / step_mm))):
             choice = SliceChoice(SliceAxis.AXIAL, index)
@@ -175,10 +178,27 @@ def _read_volumes(source: Path, license_: str) -> Iterator[AnnotatedPicture]:
                 license=str(entry.get("license", license_)),
                 annotation=entry.get("annotation", "human"),
                 path=image,
-                regions=_list_volume_regions(source, entry, named, choice),
+                regions=_list_volume_regions(
+                    source, entry, named, _Slice(choice, span.start + (index + 0.5) * step_mm, step_mm)
+                ),
                 modality={"CT": "CT", "MR": "MRI"}.get(volume.header.modality or str(entry.get("modality", "")), ""),
                 slice_at=choice,
             )
+
+
+class _Slice(NamedTuple):
+    choice: SliceChoice
+    position_mm: float
+    """Of its middle, along the axis."""
+    step_mm: float
+
+
+def _check_grid(labels: Path, span: AxisSpan) -> None:
+    """A label map has the grid of its picture, as far as the axis tells."""
+    own = next((axis for axis in read_study(labels).header.axes if axis.axis is span.axis), None)
+    same = own is not None and own.pictures == span.pictures and abs(own.start - span.start) < _SAME_MM
+    if not same:
+        raise WrongInput(f"The labels {labels} do not lie on the grid of their picture.")
 
 
 def _read_names(source: Path, given: Any) -> Mapping[int, str]:
@@ -189,19 +209,42 @@ def _read_names(source: Path, given: Any) -> Mapping[int, str]:
 
 
 def _list_volume_regions(
-    source: Path, entry: Mapping[str, Any], named: Mapping[int, str], choice: SliceChoice
+    source: Path, entry: Mapping[str, Any], named: Mapping[int, str], at: _Slice
 ) -> tuple[Region, ...]:
     if "seg" in entry:
         path = source / str(entry["seg"])
-        segments = _open_seg(path).segments
-        names = {one.number: one.label or named.get(one.number, f"structure {one.number}") for one in segments}
-        return tuple(Region(name, partial(_load_seg, path, number, choice)) for number, name in names.items())
+        masks = _open_seg(path)
+        own = _find_slice(masks, at)
+        if own is None:
+            return ()
+        names = {one.number: one.label or named.get(one.number, f"structure {one.number}") for one in masks.segments}
+        there = [number for number in names if masks.cut(number, own).any()]
+        return tuple(Region(names[number], partial(_load_seg, path, number, own)) for number in there)
     path = source / str(entry["labels"])
-    there = {int(value) for value in np.unique(_open_labels(path, choice)) if value}
-    unnamed = [number for number in sorted(there) if number not in named]
-    known = [Region(named[number], partial(_load_label, path, choice, number)) for number in sorted(there & {*named})]
-    outside = [Region("", partial(_refuse, "label outside of the map", str(number))) for number in unnamed]
+    values = sorted(int(value) for value in np.unique(_open_labels(path, at.choice)) if value)
+    known = [
+        Region(named[number], partial(_load_label, path, at.choice, number)) for number in values if number in named
+    ]
+    outside = [
+        Region("", partial(_refuse, "label outside of the map", str(number)))
+        for number in values
+        if number not in named
+    ]
     return (*known, *outside)
+
+
+def _find_slice(masks: MaskSet, at: _Slice) -> SliceChoice | None:
+    """The slice of a segmentation that lies where a slice of its picture does: often it holds only a part of them.
+
+    Raises:
+        WrongInput: If the segmentation does not say where it lies.
+    """
+    if masks.grid is None:
+        raise WrongInput("A segmentation whose slices lie nowhere, or at uneven distances, cannot be matched.")
+    choices = [SliceChoice(SliceAxis.AXIAL, index) for index in range(masks.grid.count(SliceAxis.AXIAL))]
+    away = {choice: abs(masks.grid.position_mm(choice) - at.position_mm) for choice in choices}
+    nearest = min(choices, key=lambda choice: away[choice])
+    return nearest if away[nearest] < at.step_mm / 2 else None
 
 
 def _refuse(reason: str, detail: str, size_wh: tuple[int, int]) -> NDArray[np.bool_]:
