@@ -69,6 +69,19 @@ def test_coco_polygon_rle_and_box(tmp_path):
         picture.regions[3].load((50, 40))
 
 
+def test_masks_beside_their_pictures(tmp_path):
+    for name, boxes in (("benign/a", [(4, 6, 20, 18), (30, 30, 40, 40)]), ("normal/b", [])):
+        (tmp_path / name).parent.mkdir()
+        Image.fromarray(np.zeros((48, 48, 3), np.uint8)).save(tmp_path / f"{name}.png")
+        for number, box in enumerate(boxes):
+            end = f"_{number}" if number else ""
+            Image.fromarray(draw_blob(48, box)).save(tmp_path / f"{name}_mask{end}.png")
+    one, two = list_pictures(tmp_path)
+    assert [region.load((48, 48)).sum() for region in one.regions] == [16 * 12, 100]
+    assert (one.key, one.absent) == ("benign/a.png", ())
+    assert (two.key, two.absent) == ("normal/b.png", ("lesion",))
+
+
 def test_label_maps_by_slices(tmp_path):
     nibabel = pytest.importorskip("nibabel")
     volume = np.random.default_rng(0).integers(-100, 200, (20, 18, 8)).astype(np.int16)

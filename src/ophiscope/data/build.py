@@ -99,7 +99,11 @@ def build_set(
     began = time.monotonic()
     journal = Journal(folder, options)
     try:
-        plan = make_plan(options, folder)
+        try:
+            plan = make_plan(options, folder)
+        except BaseException:
+            journal.forget_if_empty()
+            raise
         try:
             check_licenses(plan.licenses, options)
             for given in options.against:

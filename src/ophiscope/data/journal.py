@@ -114,6 +114,11 @@ class Journal:
                 file.seek(offset)
                 yield json.loads(file.readline())
 
+    def forget_if_empty(self) -> None:
+        """Take back the claim of a build that could not begin."""
+        if not (self.folder / _DONE).exists():
+            (self.folder / _OPTIONS).unlink(missing_ok=True)
+
     def finish(self) -> None:
         """Forget the way: the set is written."""
         (self.folder / _DONE).unlink(missing_ok=True)

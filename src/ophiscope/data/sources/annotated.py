@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ophiscope.core.volume import SliceChoice
 from ophiscope.data.timed_questions import Segment
 
-__all__ = ["Annotated", "AnnotatedPicture", "AnnotatedVideo", "LoadMask", "Region", "Unusable"]
+__all__ = ["Annotated", "AnnotatedPicture", "AnnotatedVideo", "LoadMask", "Region", "Unusable", "fit_mask"]
 
 
 class Unusable(ValueError):
@@ -80,3 +80,15 @@ class AnnotatedVideo(Annotated):
     """As annotated; the file's own where there is one."""
     vocabulary: tuple[str, ...] = field(default=())
     """All labels that the source knows."""
+
+
+def fit_mask(mask_H_W: NDArray[np.bool_], size_wh: tuple[int, int]) -> NDArray[np.bool_]:
+    """The mask itself.
+
+    Raises:
+        Unusable: If it has not the size of its picture.
+    """
+    if mask_H_W.shape[::-1] != size_wh:
+        h, w = mask_H_W.shape
+        raise Unusable("mask of another size", f"{w} x {h} pixels, the picture has {size_wh[0]} x {size_wh[1]}")
+    return mask_H_W
