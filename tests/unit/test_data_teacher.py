@@ -12,6 +12,7 @@ from media_files import encode_dicom
 from ophiscope.data.finished import open_set
 from ophiscope.data.stats import compute_stats
 from ophiscope.data.validate import validate_set
+from ophiscope.errors import WrongInput
 from set_cases import build, draw_blob, read_lines, write_video
 from stub_openai import Fault, StubServer
 
@@ -187,3 +188,20 @@ def test_pictures_of_dicom_do_not_leave_unasked(tmp_path):
     (lost,) = open_set(tmp_path / "set").read_rejected()
     assert lost.reason == "refused: WrongInput"
     assert "--allow-egress" in lost.detail
+
+
+def test_a_model_may_play_what_is_drawn(tmp_path):
+    with StubServer(["<think>I look.</think><answer>yes</answer>"] * 3) as stub:
+        build(tmp_path / "set", "phantom_image", teacher=stub.model_argument, limit=4)
+        build(tmp_path / "videos", "phantom_video_suite", teacher=stub.model_argument, limit=1)
+    for folder in ("set", "videos"):
+        finished = open_set(tmp_path / folder)
+        assert validate_set(finished) == []
+        stats = compute_stats(finished)
+        assert stats.rejected.total() > 0
+        assert "oracle" not in stats.counts.get("teacher", {})
+
+
+def test_who_asks_nobody_says_so(tmp_path):
+    with pytest.raises(WrongInput, match="asks no model"):
+        build(tmp_path / "set", "picture_vqa", tmp_path, teacher="nano")

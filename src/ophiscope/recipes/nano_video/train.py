@@ -11,7 +11,7 @@ state (resumed when the command is given again), and a checkpoint folder that ``
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -36,10 +36,12 @@ from ophiscope.recipes.nano_video.labelled import LabelledFrames
 from ophiscope.recipes.nano_video.pretrain_frames import FrameHead, compute_frame_loss
 from ophiscope.recipes.nano_video.seen import SeenHead, compute_seen_loss, kept_states
 from ophiscope.recipes.nano_video.shape import CARD, LAYOUT, VIDEO_SHAPE, VIEWS
+from ophiscope.recipes.nano_video.tasks import MIXTURE
 from ophiscope.recipes.nano_video.trajectories import draw_trajectory
 from ophiscope.recipes.nano_video.words import find_weighty_ids, train_video_tokenizer
 from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
 from ophiscope.train.losses import LossParts, TokenWeights, compute_token_loss
+from ophiscope.worlds.procedure_asks import ProcedureKind
 
 __all__ = ["VideoBatches", "begin_from", "main"]
 
@@ -65,12 +67,22 @@ class VideoBatches(torch.utils.data.IterableDataset[VideoBatch]):
         batch: How many to a batch.
         first_seed: Of the trajectories.
         aim: Share of trajectories that end with the first call.
+        shares: Of the kinds of questions about recordings.
         tower: Encodes the pictures here; None leaves that to the training process.
     """
 
-    def __init__(self, folder: Path, *, batch: int, first_seed: int, aim: float = 0.0, tower: Any = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        batch: int,
+        first_seed: int,
+        aim: float = 0.0,
+        shares: Mapping[ProcedureKind, float] = MIXTURE,
+        tower: Any = None,
+    ) -> None:
         self._folder, self._batch, self._first_seed = folder, batch, first_seed
-        self._aim, self._tower = aim, tower
+        self._aim, self._shares, self._tower = aim, shares, tower
 
     def __iter__(self) -> Iterator[VideoBatch]:
         torch.set_num_threads(1)
@@ -81,7 +93,7 @@ class VideoBatches(torch.utils.data.IterableDataset[VideoBatch]):
         pool: list[VideoExample] = []
         seed = self._first_seed + offset
         while True:
-            example = encode_trajectory(seed, codec, aim=self._aim)
+            example = encode_trajectory(seed, codec, aim=self._aim, shares=self._shares)
             pool += [example] if example is not None else []
             seed += step
             if len(pool) == _POOL * self._batch:
@@ -108,7 +120,9 @@ class VideoExample(NamedTuple):
     seen_F_L: Tensor
 
 
-def encode_trajectory(seed: int, codec: TextCodec, *, aim: float = 0.0) -> VideoExample | None:
+def encode_trajectory(
+    seed: int, codec: TextCodec, *, aim: float = 0.0, shares: Mapping[ProcedureKind, float] = MIXTURE
+) -> VideoExample | None:
     """The trajectory of a seed; None where it came to no answer or is too long.
 
     Args:
@@ -116,8 +130,9 @@ def encode_trajectory(seed: int, codec: TextCodec, *, aim: float = 0.0) -> Video
         codec: The tokenizer.
         aim: Share of trajectories that end with the first call: where to look is the hardest thing to learn, and twice
             as many of these are read in a second.
+        shares: Of the kinds of questions about recordings.
     """
-    outcome, seen_F_L = draw_trajectory(seed)
+    outcome, seen_F_L = draw_trajectory(seed, shares)
     if outcome.stop is not StopReason.ANSWERED:
         return None
     messages = outcome.messages
@@ -143,6 +158,9 @@ def main() -> None:
     parser.add_argument("--start", type=Path, default=None, help="checkpoint of an image model: its decoder and words")
     parser.add_argument("--aim", type=float, default=0.0, help="share of trajectories that end with the first call")
     parser.add_argument("--marked", action="store_true", help="--start is a run on videos: its words are kept")
+    parser.add_argument(
+        "--share", action="append", default=[], metavar="KIND=SHARE", help="of questions about recordings; repeatable"
+    )
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--lr", type=float, default=1.5e-3)
@@ -203,7 +221,11 @@ def _train(args: argparse.Namespace, modules: dict[str, Any], codec: TextCodec) 
     start = resume_state(args.out, modules, optimizers)
     tower = None if args.train_tower else model.model.visual
     first_seed = 1_000_000_000 * (args.seed + 1) + 2 * start * args.batch
-    stream = VideoBatches(args.out, batch=args.batch, first_seed=first_seed, aim=args.aim, tower=tower)
+    shares = {
+        **MIXTURE,
+        **{ProcedureKind(kind): float(share) for kind, share in (one.split("=") for one in args.share)},
+    }
+    stream = VideoBatches(args.out, batch=args.batch, first_seed=first_seed, aim=args.aim, shares=shares, tower=tower)
     loader = torch.utils.data.DataLoader(stream, batch_size=None, num_workers=args.workers, prefetch_factor=4)
     labelled = torch.utils.data.DataLoader(
         LabelledFrames(args.seed + 77 + 1000 * start, 48), batch_size=None, num_workers=1, prefetch_factor=2

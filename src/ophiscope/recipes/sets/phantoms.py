@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ophiscope.agent.assemble import SetupOptions, build_segmenter, build_setup
+from ophiscope.agent.assemble import SetupOptions, build_model, build_segmenter, build_setup
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.chat import ChatModel
 from ophiscope.core.result import ResultKind
@@ -16,6 +16,7 @@ from ophiscope.data.episodes import judge_episode, keep_episode, play, pose_reco
 from ophiscope.data.media_store import MediaStore
 from ophiscope.data.plan import BuildOptions, Plan, Produced, choose_split
 from ophiscope.data.record import Origin, Record, RecordKind, Rejected, name_record
+from ophiscope.data.teacher import build_teacher
 from ophiscope.errors import WrongInput
 from ophiscope.media.render import render_picture
 from ophiscope.recipes.mixture import draw_kind
@@ -57,8 +58,10 @@ def count_drawn(options: BuildOptions) -> int:
 
 
 def plan_phantom_pictures(options: BuildOptions, folder: Path) -> Plan:
-    """``phantom_image``: a picture, a question, and the episode of an oracle that sees only what it is shown."""
+    """``phantom_image``: a picture, a question, and the episode of an oracle that sees only what it is shown, or of a
+    teacher."""
     count = count_drawn(options)
+    model = build_teacher(options, folder, build_model) if options.teacher else None
     card, media = CARDS[options.card], MediaStore(folder)
     segmenter = build_segmenter(options.segmenter)
     mixture = _EIGHT_BIT if options.encode else _MIXTURE
@@ -69,16 +72,18 @@ def plan_phantom_pictures(options: BuildOptions, folder: Path) -> Plan:
         phantom = draw_phantom(seed, needle, whole=options.encode)
         question = _write_question(phantom, name_phantom(seed, needle), f"phantom {seed}", options=options, media=media)
         posed = pose_record(question, folder)
-        oracle: ChatModel = phantom.build_oracle(card)
+        oracle: ChatModel = model or phantom.build_oracle(card)
         setup = build_setup(posed.case, oracle, None, SetupOptions())
         if SEGMENTING & {tool.name for tool in setup.tools}:
             setup = build_setup(posed.case, oracle, segmenter, SetupOptions())
-        slips = _draw_slips(oracle, seed, options)
+        slips = _draw_slips(oracle, seed, options) if model is None else None
         outcome = play(posed, slips or oracle, setup)
         scores = judge_episode(posed, outcome)
         if isinstance(scores, Rejected):
             return Produced((), (scores,))
-        kept = keep_episode(posed, outcome, teacher="oracle", setup=setup, media=media, scores=scores)
+        kept = keep_episode(
+            posed, outcome, teacher=options.teacher or "oracle", setup=setup, media=media, scores=scores
+        )
         return Produced((kept if slips is None else _unlearn(kept, slips),))
 
     return Plan(count, make, (DRAWN_LICENSE,), name=lambda item: f"phantom {first_seed(options) + item}")

@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ophiscope.agent.assemble import SetupOptions, build_setup
-from ophiscope.core.chat import ModelCard
+from ophiscope.agent.assemble import SetupOptions, build_model, build_setup
+from ophiscope.core.chat import ChatModel, ModelCard
 from ophiscope.data.drawn_media import name_procedure, parse_procedure
 from ophiscope.data.episodes import Posed, judge_episode, keep_episode, play, pose_record
 from ophiscope.data.filters import filter_text
 from ophiscope.data.media_store import MediaStore
 from ophiscope.data.plan import BuildOptions, Plan, Produced, choose_split
 from ophiscope.data.record import Record, RecordKind, Rejected, name_record
+from ophiscope.data.teacher import build_teacher
 from ophiscope.recipes.nano_video.tasks import BRIEF, LIMITS, LONG, SHORT, VIDEO_TOOLS
 from ophiscope.recipes.sets.cards import CARDS
 from ophiscope.recipes.sets.phantoms import DRAWN_LICENSE, count_drawn, describe_drawn, first_seed, write_answer
@@ -58,6 +59,7 @@ def plan_procedures(options: BuildOptions, folder: Path) -> Plan:
     count = count_drawn(options)
     media = MediaStore(folder)
     card = CARDS["nano-video" if options.card == "nano" else options.card]
+    model = build_teacher(options, folder, build_model) if options.teacher else None
 
     def make(item: int) -> Produced:
         seed = first_seed(options) + item
@@ -79,7 +81,7 @@ def plan_procedures(options: BuildOptions, folder: Path) -> Plan:
                 kept.append(checked)
         for index in rng.permutation(len(asked))[:_PLAYED]:
             one, record = asked[int(index)]
-            told = _play(pose_record(record, folder), one, procedure, media=media, card=card)
+            told = _play(pose_record(record, folder), one, procedure, media=media, asked=model or card)
             kept += [told] if isinstance(told, Record) else []
             lost += [told] if isinstance(told, Rejected) else []
         return Produced(tuple(kept), tuple(lost))
@@ -176,17 +178,21 @@ def _pose_all(rng: np.random.Generator, procedure: Procedure) -> Iterator[PosedP
 
 
 def _play(
-    posed: Posed, drawn: PosedProcedure, procedure: Procedure, *, media: MediaStore, card: ModelCard
+    posed: Posed, drawn: PosedProcedure, procedure: Procedure, *, media: MediaStore, asked: ChatModel | ModelCard
 ) -> Record | Rejected:
-    """From the overview alone, and where that does not do, by looking."""
+    """From the overview alone, and where that does not do, by looking: an oracle for a card, or a teacher."""
     verdict: Rejected | dict[str, float] = {}
     for calls in (0, LIMITS.max_turns - 2):
-        oracle = build_procedure_oracle(procedure, drawn.ask, card, calls=calls)
-        setup = build_setup(posed.case, oracle, None, SetupOptions(tools=VIDEO_TOOLS, limits=LIMITS))
-        outcome = play(posed, oracle, setup)
+        model: ChatModel = (
+            build_procedure_oracle(procedure, drawn.ask, asked, calls=calls) if isinstance(asked, ModelCard) else asked
+        )
+        tools = VIDEO_TOOLS if calls or isinstance(asked, ModelCard) else "none"
+        setup = build_setup(posed.case, model, None, SetupOptions(tools=tools, limits=LIMITS))
+        outcome = play(posed, model, setup)
         verdict = judge_episode(posed, outcome)
         if not isinstance(verdict, Rejected):
-            return keep_episode(posed, outcome, teacher="oracle", setup=setup, media=media, scores=verdict)
+            name = "oracle" if isinstance(asked, ModelCard) else model.card.name
+            return keep_episode(posed, outcome, teacher=name, setup=setup, media=media, scores=verdict)
     assert isinstance(verdict, Rejected)
     return verdict
 

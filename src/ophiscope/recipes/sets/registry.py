@@ -19,25 +19,31 @@ class SetRecipe:
     plan: str
     """Name of the function there that opens the source."""
     summary: str
-    drawn: bool = False
-    """Whether it needs no source."""
+    asks: bool = True
+    """Whether a teacher can have a part in it."""
 
 
 _SETS = "ophiscope.recipes.sets"
 _VQA = (f"{_SETS}.pictures", "plan_picture_questions")
 _EPISODES = (f"{_SETS}.trajectories", "plan_picture_trajectories")
 SET_RECIPES = {
-    "seg_pack_vqa": SetRecipe(*_VQA, "questions that masks answer, about the pictures of a segmentation pack"),
+    "seg_pack_vqa": SetRecipe(
+        *_VQA, "questions that masks answer, about the pictures of a segmentation pack", asks=False
+    ),
     "seg_pack_trajectories": SetRecipe(*_EPISODES, "episodes of who answers them with a segmenter"),
-    "picture_vqa": SetRecipe(*_VQA, "the same about pictures of one's own: masks, COCO, label maps, DICOM SEG"),
+    "picture_vqa": SetRecipe(
+        *_VQA, "the same about pictures of one's own: masks, COCO, label maps, DICOM SEG", asks=False
+    ),
     "picture_trajectories": SetRecipe(*_EPISODES, "and the same episodes"),
     "phantom_image": SetRecipe(
-        f"{_SETS}.phantoms", "plan_phantom_pictures", "drawn pictures, and an oracle that looks", drawn=True
+        f"{_SETS}.phantoms", "plan_phantom_pictures", "drawn pictures, and an oracle that looks"
     ),
     "phantom_video_suite": SetRecipe(
-        f"{_SETS}.procedures", "plan_procedures", "drawn recordings: captions, questions, chains of thought", drawn=True
+        f"{_SETS}.procedures", "plan_procedures", "drawn recordings: captions, questions, chains of thought"
     ),
-    "ophnet_grounding": SetRecipe(f"{_SETS}.videos", "plan_segments", "temporal questions from OphNet's annotation"),
+    "ophnet_grounding": SetRecipe(
+        f"{_SETS}.videos", "plan_segments", "temporal questions from OphNet's annotation", asks=False
+    ),
     "clinical_video": SetRecipe(
         f"{_SETS}.clinical", "plan_clinical", "videos of one's own with timed segments; with a teacher all stages"
     ),
@@ -64,6 +70,8 @@ def make_plan(options: BuildOptions, folder: Path) -> Plan:
     from importlib import import_module
 
     recipe = find_set_recipe(options.recipe)
+    if options.teacher and not recipe.asks:
+        raise WrongInput(f"{options.recipe} asks no model; leave --teacher out.")
     plan: MakePlan = getattr(import_module(recipe.module), recipe.plan)
     return plan(options, folder)
 
