@@ -120,8 +120,10 @@ def test_a_second_build_is_refused(tmp_path):
     with pytest.raises(WrongInput, match="another seed"):
         build(tmp_path / "set", "picture_vqa", source, seed=3)
     build(tmp_path / "set", "picture_vqa", source)
-    with pytest.raises(WrongInput, match="finished set"):
-        build(tmp_path / "set", "picture_vqa", source)
+    again = build(tmp_path / "set", "picture_vqa", source)
+    assert (again.seconds, again.records) == (0.0, len(read_lines(tmp_path / "set")))
+    with pytest.raises(WrongInput, match="another limit"):
+        build(tmp_path / "set", "picture_vqa", source, limit=1)
     with pytest.raises(WrongInput, match="holds no build"):
         build(source, "picture_vqa", source)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from ophiscope.core.interrupt import raise_interrupt
 from ophiscope.data.assemble import assemble
+from ophiscope.data.finished import open_set
 from ophiscope.data.journal import Journal, render_item
 from ophiscope.data.plan import BuildOptions, Plan, Produced, is_noncommercial
 from ophiscope.data.record import Rejected
@@ -99,6 +100,11 @@ def build_set(
     began = time.monotonic()
     journal = Journal(folder, options)
     try:
+        if journal.is_finished:
+            tell(f"{folder} holds this set, finished")
+            manifest = open_set(folder).manifest
+            done, kept, rejected = manifest["items"], manifest["records"], manifest["rejected"]["records"]
+            return BuildReport(done, done, kept, rejected, "", 0.0)
         try:
             plan = make_plan(options, folder)
         except BaseException:

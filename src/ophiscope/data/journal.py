@@ -36,7 +36,7 @@ class Journal:
 
     Raises:
         FolderInUse: If another process builds there.
-        WrongInput: If the folder holds something else, another set, or this set finished.
+        WrongInput: If the folder holds something else, or another set.
         DiskFailed: If it cannot be written.
     """
 
@@ -52,17 +52,22 @@ class Journal:
 
     def _claim(self, options: BuildOptions) -> None:
         path = self.folder / _OPTIONS
-        if (self.folder / _MANIFEST).exists():
-            raise WrongInput(f"{self.folder} holds a finished set; give another folder with --out.")
         if path.exists():
             begun = BuildOptions.model_validate_json(path.read_text("utf-8"))
             if not options.same_set(begun):
                 changed = [name for name, value in options.model_dump().items() if begun.model_dump()[name] != value]
                 raise WrongInput(f"{self.folder} holds a build with another {', '.join(changed)}; give another folder.")
+            if self.is_finished:
+                return
         elif any(self.folder.iterdir()):
             raise WrongInput(f"{self.folder} is not empty and holds no build; give a new or empty folder.")
         with guard(f"write {_OPTIONS}"):
             path.write_text(options.model_dump_json(indent=1) + "\n", "utf-8")
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether this very set is there already."""
+        return (self.folder / _MANIFEST).exists()
 
     def _cut_torn_line(self) -> None:
         path = self.folder / _DONE
