@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,7 +24,7 @@ from ophiscope.data.tasks_file import open_task, read_tasks
 from ophiscope.data.validate import validate_set
 from ophiscope.errors import FolderInUse, WrongInput
 from ophiscope.recipes.sets.registry import make_plan
-from set_cases import build, read_lines, write_mask_folders, write_segments
+from set_cases import build, read_lines, write_mask_folders, write_segments, write_video
 
 
 def _content(folder: Path) -> dict[str, bytes]:
@@ -270,3 +271,39 @@ def test_near_duplicates_are_found_by_the_index_as_by_all_pairs(tmp_path):
     assert len(pairs) >= 30
     assert len(found & pairs) >= 0.95 * len(pairs)
     assert found <= pairs
+
+
+def test_an_unreadable_video_in_the_middle_ends_nothing(tmp_path):
+    for name in ("a", "b", "c"):
+        write_video(tmp_path / f"{name}.mp4", seconds=20, frames_per_s=2, size_wh=(64, 48))
+    whole = (tmp_path / "b.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 3])
+    write_segments(
+        tmp_path / "all.csv", [(name, start, start + 4, f"step {start}") for name in "abc" for start in (1, 8)]
+    )
+    build(tmp_path / "set", "clinical_video", tmp_path)
+    finished = open_set(tmp_path / "set")
+    assert validate_set(finished) == []
+    assert {record["origin"]["item"] for record in read_lines(tmp_path / "set")} == {"all.csv#a", "all.csv#c"}
+    (lost,) = [one for one in finished.read_rejected() if one.stage == "read"]
+    assert lost.reason.startswith("refused: ")
+
+
+def test_videos_of_a_set_tell_nothing_but_pictures(tmp_path):
+    write_video(tmp_path / "a.mp4", seconds=10, frames_per_s=2, size_wh=(64, 48))
+    named = tmp_path / "named.mp4"
+    with av.open(str(tmp_path / "a.mp4")) as source, av.open(str(named), "w") as target:
+        target.metadata["title"] = "Jane Doe 1970-01-01"
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    (tmp_path / "a.mp4").unlink()
+    write_segments(tmp_path / "named.csv", [("named", 1, 4, "cut"), ("named", 5, 8, "sew")])
+    build(tmp_path / "set", "clinical_video", tmp_path)
+    assert b"Jane Doe" in named.read_bytes()
+    kept = next((tmp_path / "set" / "media").rglob("*.mkv"))
+    assert b"Jane" not in kept.read_bytes()
+    with av.open(str(kept)) as video:
+        assert sum(1 for _ in video.decode(video=0)) == 20
