@@ -6,21 +6,17 @@ As the report of a trace, the page runs no script and loads nothing, and everyth
 import base64
 import io
 import itertools
-import os
-from importlib.resources import files
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined, select_autoescape
 from PIL import Image
 
-from ophiscope.apps.terminal import DISCLAIMER, replace_unsafe
+from ophiscope.apps.page import render_page, write_page
 from ophiscope.data.finished import FinishedSet
 from ophiscope.data.record import Record
 from ophiscope.data.stats import SetStats, compute_stats
-from ophiscope.errors import DiskFailed
 
 __all__ = ["render_card", "write_card"]
 
@@ -69,27 +65,14 @@ def write_card(finished: FinishedSet, page: Path) -> None:
         WrongInput: If a record is damaged.
         DiskFailed: If it cannot be written.
     """
-    content = render_card(finished).encode("utf-8", "replace")
-    partial = page.with_name(f".{page.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, page)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DiskFailed(f"The card could not be written to {page}: {error.strerror}.") from error
+    write_page(render_card(finished), page, "card")
 
 
 def render_card(finished: FinishedSet) -> str:
     """The page as HTML."""
     stats = compute_stats(finished)
-    environment = Environment(
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        finalize=lambda value: replace_unsafe(value, keep="\n\t") if isinstance(value, str) else value,
-    )
-    template = environment.from_string((files("ophiscope.apps") / "data_card.html").read_text("utf-8"))
-    return template.render(
-        disclaimer=DISCLAIMER,
+    return render_page(
+        "data_card.html",
         recipe=finished.manifest["options"]["recipe"],
         options=_describe_options(finished.manifest["options"]),
         stats=stats,

@@ -5,18 +5,15 @@ unable to steer a terminal or the direction of the text, and goes through autoes
 """
 
 import base64
-import os
 import re
 from collections.abc import Sequence
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
 from ophiscope.agent.values import render_options
-from ophiscope.apps.terminal import DISCLAIMER, replace_unsafe
+from ophiscope.apps.page import render_page, write_page
 from ophiscope.apps.where import render_where
 from ophiscope.core.action import Answer, Call
 from ophiscope.core.evidence import Evidence
@@ -30,7 +27,7 @@ from ophiscope.core.trace import (
     ReplyEvent,
     ViewEvent,
 )
-from ophiscope.errors import CheckFailed, DiskFailed
+from ophiscope.errors import CheckFailed
 from ophiscope.ledger.read import Trace
 from ophiscope.ledger.verify import Verdict
 from ophiscope.protocol.grammar import parse_reply
@@ -82,14 +79,7 @@ def write_report(trace: Trace, verdict: Verdict, page: Path) -> None:
         CheckFailed: If a picture of the trace is missing or damaged.
         DiskFailed: If it cannot be written.
     """
-    content = render_report(trace, verdict).encode("utf-8", "replace")
-    partial = page.with_name(f".{page.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(content)
-        os.replace(partial, page)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise DiskFailed(f"The report could not be written to {page}: {error.strerror}.") from error
+    write_page(render_report(trace, verdict), page, "report")
 
 
 def render_report(trace: Trace, verdict: Verdict) -> str:
@@ -99,15 +89,12 @@ def render_report(trace: Trace, verdict: Verdict) -> str:
         CheckFailed: If the episode has no first event.
     """
     opened = trace.opened
-    environment = Environment(
-        autoescape=select_autoescape(default=True), undefined=StrictUndefined, finalize=_replace_controls
-    )
-    template = environment.from_string((files("ophiscope.apps") / "report.html").read_text("utf-8"))
     evidence = trace.evidence
     answer = trace.answer
     closed = trace.closed
     overviews = [event for event in trace.views.values() if event.turn == 0]
-    return template.render(
+    return render_page(
+        "report.html",
         question=opened.question,
         options=render_options(opened.options),
         answer=None if answer is None else _link_citations(answer.text, answer.cited),
@@ -121,16 +108,7 @@ def render_report(trace: Trace, verdict: Verdict) -> str:
         studies=[_describe_study(header) for header in opened.studies],
         verdict=verdict,
         manifest=sorted(_flatten("", trace.manifest.model_dump(mode="json"))),
-        disclaimer=DISCLAIMER,
     )
-
-
-def _replace_controls(value: Any) -> Any:
-    """What the template puts in, before it is escaped: text keeps its lines and tabs and no other control."""
-    if not isinstance(value, str):
-        return value
-    plain = replace_unsafe(value, keep="\n\t")
-    return Markup(plain) if isinstance(value, Markup) else plain
 
 
 def _link_citations(text: str, cited: Sequence[str]) -> Markup:
