@@ -8,6 +8,7 @@ import pytest
 
 from ophiscope.agent.assemble import build_setup
 from ophiscope.agent.collect import collect_episode
+from ophiscope.apps.data_card import render_card
 from ophiscope.core.message import Role
 from ophiscope.data.build import build_set
 from ophiscope.data.drawn_media import name_phantom, open_drawn
@@ -188,3 +189,10 @@ def test_a_cluster_makes_the_same_set(tmp_path):
     crew = RayCrew("local", make_plan, options, tmp_path / "two", workers=1)
     build_set(make_plan, options, tmp_path / "two", crew=crew)
     assert read_lines(tmp_path / "one") == read_lines(tmp_path / "two")
+
+
+def test_the_card_draws_evidence_on_what_is_drawn(phantoms, suite):
+    page = render_card(open_set(phantoms))
+    assert page.count('class="region"') >= 3
+    assert "<script" not in page
+    assert 'class="time"' in render_card(open_set(suite))

@@ -14,9 +14,11 @@ import numpy as np
 from PIL import Image
 
 from ophiscope.apps.page import render_page, write_page
+from ophiscope.data.drawn_media import DRAWN, open_drawn
 from ophiscope.data.finished import FinishedSet
 from ophiscope.data.record import Record
 from ophiscope.data.stats import SetStats, compute_stats
+from ophiscope.media.render import render_picture
 
 __all__ = ["render_card", "write_card"]
 
@@ -144,18 +146,39 @@ def _choose_examples(finished: FinishedSet) -> list[Record]:
     return ordered[:_EXAMPLES]
 
 
-def _open_example(finished: FinishedSet, record: Record) -> _Example:
-    shown = record.images or tuple(image for turn in record.turns[1:2] for image in turn.images[:1])
-    picture, size_wh = _encode(finished.folder, shown[0], _SIDE_PX) if shown else ("", (0, 0))
-    boxes: tuple[_Box, ...] = ()
-    mask = ""
-    if record.images and picture:
+class _Shown(NamedTuple):
+    """A small picture of a record, and by how much it is smaller than the root in which boxes are told."""
+
+    picture: str
+    size_wh: tuple[int, int]
+    scale: float | None
+    """None where boxes cannot be drawn on it."""
+
+
+def _show(finished: FinishedSet, record: Record) -> _Shown:
+    if record.images:
+        picture, size_wh = _encode(finished.folder, record.images[0], _SIDE_PX)
+        if not picture:
+            return _Shown("", (0, 0), None)
         with Image.open(finished.folder / record.images[0]) as whole:
-            scale = size_wh[0] / whole.width
-        boxes = tuple(
-            _Box(x0 * scale, y0 * scale, (x1 - x0) * scale, (y1 - y0) * scale) for x0, y0, x1, y1 in record.boxes
-        )
-        mask = _encode_mask(finished.folder, record.mask, size_wh) if record.mask else ""
+            return _Shown(picture, size_wh, size_wh[0] / whole.width)
+    if record.boxes and record.media_paths[0].startswith(DRAWN):
+        study = open_drawn(record.media_paths[0])
+        w, h = study.header.size_wh
+        scale = _SIDE_PX / max(w, h)
+        frame = study.frame.window((0.0, 0.0, float(w), float(h)), (round(w * scale), round(h * scale)))
+        pixels = render_picture(study, frame).pixels_H_W_3
+        return _Shown(_encode_jpeg(Image.fromarray(pixels)), frame.size_wh, frame.size_wh[0] / w)
+    shown = [image for turn in record.turns[1:2] for image in turn.images[:1]]
+    return _Shown(*(_encode(finished.folder, shown[0], _SIDE_PX) if shown else ("", (0, 0))), None)
+
+
+def _open_example(finished: FinishedSet, record: Record) -> _Example:
+    picture, size_wh, scale = _show(finished, record)
+    boxes = tuple(
+        _Box(x0 * scale, y0 * scale, (x1 - x0) * scale, (y1 - y0) * scale) for x0, y0, x1, y1 in record.boxes if scale
+    )
+    mask = _encode_mask(finished.folder, record.mask, size_wh) if record.mask and scale else ""
     window = None
     if record.interval_s is not None and record.duration_s:
         start, end = record.interval_s
@@ -179,9 +202,13 @@ def _encode(folder: Path, name: str, side_px: int) -> tuple[str, tuple[int, int]
             small.thumbnail((side_px, side_px))
     except OSError:
         return "", (0, 0)
+    return _encode_jpeg(small), small.size
+
+
+def _encode_jpeg(picture: Image.Image) -> str:
     buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=85)
-    return _render_uri(buffer, "jpeg"), small.size
+    picture.save(buffer, "JPEG", quality=85)
+    return _render_uri(buffer, "jpeg")
 
 
 def _encode_mask(folder: Path, name: str, size_wh: tuple[int, int]) -> str:
