@@ -60,7 +60,7 @@ def test_what_was_trained_can_be_asked(tmp_path: Path, capsys: pytest.CaptureFix
         (["nano_image", "steps"], "write key=value"),
         (["nano_image", "steps=0"], "steps = 0 is not accepted"),
         (["nano_image", "steps=many"], "steps = 'many' is not accepted"),
-        (["nano_image", "rl.lrr=1"], "rl.lrr is no key of this recipe; accepted: start, stage, steps"),
+        (["nano_image", "rl.lrr=1"], "rl.lrr is no key of this recipe; accepted: start, stage, sets"),
         (["nano_image", "rl=1"], "rl = 1 is not accepted"),
         (["nano_image", "steps.more=1"], "steps is a value and has no keys of its own"),
         (["nano_image", "rl.advantage=best"], "accepted are grpo, dr_grpo, atrl_paper"),

@@ -202,6 +202,30 @@ def test_a_model_may_play_what_is_drawn(tmp_path):
         assert "oracle" not in stats.counts.get("teacher", {})
 
 
+def test_what_a_model_did_wrong_is_mended_by_who_knows(tmp_path):
+    box = '{"name": "zoom_in", "arguments": {"view": 1, "box": [10, 10, 200, 200]}}'
+
+    def say(body: dict) -> str:
+        begun = any(message["role"] == "assistant" for message in body["messages"])
+        return (
+            "<think>So.</think><answer>7777</answer>" if begun else f"<think>Here.</think><tool_call>{box}</tool_call>"
+        )
+
+    with StubServer(say) as stub:
+        build(tmp_path / "set", "phantom_image", teacher=stub.model_argument, limit=8)
+    finished = open_set(tmp_path / "set")
+    assert validate_set(finished) == []
+    kept = list(finished.read())
+    assert kept
+    for record in kept:
+        assert record.origin.teacher == f"{stub.model_argument}, mended by the oracle"
+        said = [turn for turn in record.turns if turn.role == "assistant"]
+        assert [turn.learned for turn in said] == [False] + [True] * (len(said) - 1)
+        assert "[10, 10, 200, 200]" in said[0].text
+        assert record.answer in said[-1].text or record.answer in ("box", "mask")
+    assert sum(n for (stage, _), n in compute_stats(finished).rejected.items() if stage == "accept") == 8
+
+
 def test_who_asks_nobody_says_so(tmp_path):
     with pytest.raises(WrongInput, match="asks no model"):
         build(tmp_path / "set", "picture_vqa", tmp_path, teacher="nano")

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from ophiscope.agent.assemble import SetupOptions, build_model, build_segmenter, build_setup
+from ophiscope.agent.setup import Setup
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.chat import ChatModel
 from ophiscope.core.result import ResultKind
 from ophiscope.data.drawn_media import name_phantom
-from ophiscope.data.episodes import judge_episode, keep_episode, play, pose_record
+from ophiscope.data.episodes import Posed, judge_episode, keep_episode, play, pose_record
 from ophiscope.data.media_store import MediaStore
+from ophiscope.data.mended import Mended, list_calls, unlearn
 from ophiscope.data.plan import BuildOptions, Plan, Produced, choose_split
 from ophiscope.data.record import Origin, Record, RecordKind, Rejected, name_record
 from ophiscope.data.teacher import build_teacher
@@ -23,6 +25,7 @@ from ophiscope.recipes.mixture import draw_kind
 from ophiscope.recipes.nano.items import Phantom, draw_phantom
 from ophiscope.recipes.nano.recovery import Slips
 from ophiscope.recipes.sets.cards import CARDS
+from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.tools.segmenting import SEGMENTING
 from ophiscope.worlds.draw import Needle
 
@@ -72,19 +75,18 @@ def plan_phantom_pictures(options: BuildOptions, folder: Path) -> Plan:
         phantom = draw_phantom(seed, needle, whole=options.encode)
         question = _write_question(phantom, name_phantom(seed, needle), f"phantom {seed}", options=options, media=media)
         posed = pose_record(question, folder)
-        oracle: ChatModel = model or phantom.build_oracle(card)
-        setup = build_setup(posed.case, oracle, None, SetupOptions())
-        if SEGMENTING & {tool.name for tool in setup.tools}:
-            setup = build_setup(posed.case, oracle, segmenter, SetupOptions())
-        slips = _draw_slips(oracle, seed, options) if model is None else None
+        if model is not None:
+            return play_or_mend(posed, model, phantom.build_oracle(model.card), segmenter=segmenter, media=media)
+        oracle: ChatModel = phantom.build_oracle(card)
+        setup = build_fitting_setup(posed, oracle, segmenter)
+        slips = _draw_slips(oracle, seed, options)
         outcome = play(posed, slips or oracle, setup)
         scores = judge_episode(posed, outcome)
         if isinstance(scores, Rejected):
             return Produced((), (scores,))
-        kept = keep_episode(
-            posed, outcome, teacher=options.teacher or "oracle", setup=setup, media=media, scores=scores
-        )
-        return Produced((kept if slips is None else _unlearn(kept, slips),))
+        kept = keep_episode(posed, outcome, teacher="oracle", setup=setup, media=media, scores=scores)
+        said = [] if slips is None else zip((reply.text for reply in outcome.replies), slips.meant, strict=True)
+        return Produced((unlearn(kept, {turn for turn, (text, meant) in enumerate(said) if text != meant}),))
 
     return Plan(count, make, (DRAWN_LICENSE,), name=lambda item: f"phantom {first_seed(options) + item}")
 
@@ -96,17 +98,35 @@ def _draw_slips(oracle: ChatModel, seed: int, options: BuildOptions) -> Slips | 
     return Slips(oracle, rng) if rng.uniform() < _SLIPPING else None
 
 
-def _unlearn(record: Record, slips: Slips) -> Record:
-    """What slipped is shown and not learned."""
-    turns, turn = [], 0
-    for kept in record.turns:
-        if kept.role == "assistant":
-            meant = slips.meant[turn]
-            turns.append(kept if kept.text == meant else kept.model_copy(update={"learned": False}))
-            turn += 1
-        else:
-            turns.append(kept)
-    return record.model_copy(update={"turns": tuple(turns)})
+def build_fitting_setup(posed: Posed, model: ChatModel, segmenter: Segmenter | None) -> Setup:
+    """All tools that fit a case, with a segmenter where one of them needs it."""
+    setup = build_setup(posed.case, model, None, SetupOptions())
+    if SEGMENTING & {tool.name for tool in setup.tools}:
+        return build_setup(posed.case, model, segmenter, SetupOptions())
+    return setup
+
+
+def play_or_mend(
+    posed: Posed, model: ChatModel, guide: ChatModel, *, segmenter: Segmenter | None, media: MediaStore
+) -> Produced:
+    """The episode of a model; one that failed is kept as rejected, and once more as mended by who knows the way."""
+    setup = build_fitting_setup(posed, model, segmenter)
+    outcome = play(posed, model, setup)
+    scores = judge_episode(posed, outcome)
+    name = model.card.name
+    if not isinstance(scores, Rejected):
+        return Produced((keep_episode(posed, outcome, teacher=name, setup=setup, media=media, scores=scores),))
+    said = list_calls(outcome)
+    if not said:
+        return Produced((), (scores,))
+    mended = play(posed, Mended(said, guide), setup)
+    verdict = judge_episode(posed, mended)
+    if isinstance(verdict, Rejected):
+        return Produced((), (scores, verdict.model_copy(update={"stage": "mend"})))
+    kept = keep_episode(
+        posed, mended, teacher=f"{name}, mended by the oracle", setup=setup, media=media, scores=verdict
+    )
+    return Produced((unlearn(kept, range(len(said))),), (scores,))
 
 
 def _write_question(phantom: Phantom, name: str, item: str, *, options: BuildOptions, media: MediaStore) -> Record:
