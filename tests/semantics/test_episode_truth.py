@@ -18,7 +18,8 @@ from ophiscope.core.chat import Request
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import Box, Mask
 from ophiscope.core.result import ResultKind
-from ophiscope.eval.runner import EvalItem, ItemSource, run_items
+from ophiscope.eval.items import EvalItem, ItemSource
+from ophiscope.eval.runner import run_items
 from ophiscope.media.sources import build_array_study
 from ophiscope.models.scripted import ScriptedModel
 

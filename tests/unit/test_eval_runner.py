@@ -15,8 +15,9 @@ from ophiscope.core.region import Box
 from ophiscope.core.result import ResultKind
 from ophiscope.core.view import Picture
 from ophiscope.eval.interventions import GuidedModel, RandomPlaces, jitter_boxes, recompress_picture
+from ophiscope.eval.items import EvalItem, ItemSource
 from ophiscope.eval.records import ItemRecord
-from ophiscope.eval.runner import EvalItem, ItemSource, read_records, run_items
+from ophiscope.eval.runner import read_records, run_items
 from ophiscope.eval.summary import compute_rate, compute_set_summary
 from ophiscope.metrics.tools import CallVerdict, Target
 from ophiscope.models.scripted import ScriptedModel

@@ -12,7 +12,7 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
 from ophiscope.core.result import ResultKind
 from ophiscope.data.seg_pack import Annotation, SegRow, Split
-from ophiscope.eval.runner import EvalItem
+from ophiscope.eval.items import EvalItem
 from ophiscope.protocol.grammar import parse_reply, render_answer, render_call
 from ophiscope.recipes.nano.items import list_choice_sources, list_named_sources
 from ophiscope.recipes.nano.named import FOREIGN, build_headed_study

@@ -1,50 +1,18 @@
 """Runs cases with their keys through the very loop that serves users; one record each, so a run can be resumed."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import NamedTuple
 
-from ophiscope.agent.drivers import Job, Serve, run_episodes
-from ophiscope.agent.outcome import Outcome
+from ophiscope.agent.drivers import Job, run_episodes
 from ophiscope.agent.setup import Setup
-from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
+from ophiscope.eval.items import EvalItem, ItemSource
 from ophiscope.eval.records import EventTape, ItemRecord, build_record
 from ophiscope.ledger.disk import read_whole_lines
-from ophiscope.metrics.answers import Grade, grade
-from ophiscope.metrics.tools import Target
 
-__all__ = ["EvalItem", "ItemSource", "compute_grade", "read_records", "run_items"]
-
-
-def compute_grade(outcome: Outcome, key: AnswerKey) -> Grade:
-    """Judge the answer of an episode by the general rules; a mask is that of the evidence that the answer names."""
-    result = outcome.result
-    mask = outcome.masks.get(result.evidence) if result is not None and result.evidence is not None else None
-    return grade(result, key, mask=mask)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class EvalItem:
-    """One question with its truth."""
-
-    case: Case
-    key: AnswerKey
-    targets: tuple[Target, ...] = ()
-    """Every place that has to be looked at; empty where the overview suffices or the place is the tool's to find."""
-    judge: Callable[[Outcome, AnswerKey], Grade] = compute_grade
-    serve: Serve | None = None
-    """Stands between calls and tools, for interventions."""
-
-
-class ItemSource(NamedTuple):
-    """An item that is drawn only when its turn comes; the name is its key in the file of records."""
-
-    name: str
-    build: Callable[[], EvalItem]
+__all__ = ["read_records", "run_items"]
 
 
 def read_records(path: Path) -> dict[str, ItemRecord]:

@@ -20,8 +20,9 @@ from pydantic import BaseModel, ConfigDict
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.data.seg_pack import Split
+from ophiscope.eval.items import ItemSource
 from ophiscope.eval.records import ItemRecord
-from ophiscope.eval.runner import ItemSource, run_items
+from ophiscope.eval.runner import run_items
 from ophiscope.eval.summary import SetSummary, compute_set_summary
 from ophiscope.recipes.nano.arms import ARMS, TOKEN_PX, Arm, load_arm
 from ophiscope.recipes.nano.items import (

@@ -26,8 +26,9 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.core.study import Study
 from ophiscope.eval.interventions import GuidedModel, RandomPlaces, jitter_boxes, recompress_picture, reroute
+from ophiscope.eval.items import EvalItem, ItemSource
 from ophiscope.eval.records import ItemRecord
-from ophiscope.eval.runner import EvalItem, ItemSource, run_items
+from ophiscope.eval.runner import run_items
 from ophiscope.eval.summary import Rate, compute_rate
 from ophiscope.metrics.answers import normalise
 from ophiscope.recipes.nano.arms import ARMS, load_arm

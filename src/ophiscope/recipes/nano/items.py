@@ -15,7 +15,7 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import ModelCard
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import Mask, clip_box
-from ophiscope.eval.runner import EvalItem, ItemSource, compute_grade
+from ophiscope.eval.items import EvalItem, ItemSource, compute_grade
 from ophiscope.metrics.answers import Grade, GradeReason
 from ophiscope.metrics.tools import Target
 from ophiscope.protocol.grammar import parse_reply

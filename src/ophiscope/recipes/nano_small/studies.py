@@ -7,7 +7,7 @@ from types import MappingProxyType
 from ophiscope.agent.setup import Setup
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
-from ophiscope.eval.runner import ItemSource
+from ophiscope.eval.items import ItemSource
 from ophiscope.recipes.nano.items import FIRST_TEST_SEED, list_phantom_sources
 from ophiscope.recipes.nano.tasks import IN_DOMAIN, build_setup
 from ophiscope.recipes.nano_video.items import list_video_sources, set_up

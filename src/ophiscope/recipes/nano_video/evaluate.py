@@ -17,8 +17,9 @@ import numpy as np
 import torch
 
 from ophiscope.core.chat import ChatModel
+from ophiscope.eval.items import ItemSource
 from ophiscope.eval.records import ItemRecord
-from ophiscope.eval.runner import ItemSource, run_items
+from ophiscope.eval.runner import run_items
 from ophiscope.eval.summary import compute_rate
 from ophiscope.metrics.stats import compute_bootstrap
 from ophiscope.models.local.load import load_local

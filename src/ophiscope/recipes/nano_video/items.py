@@ -13,7 +13,7 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, ModelCard
 from ophiscope.core.study import StudyKind
 from ophiscope.eval.interventions import GuidedModel, reroute
-from ophiscope.eval.runner import EvalItem, ItemSource
+from ophiscope.eval.items import EvalItem, ItemSource
 from ophiscope.protocol.coords import parse_profile
 from ophiscope.recipes.nano_video.body_tasks import BODY_TOOLS, BodyTask, draw_body_task
 from ophiscope.recipes.nano_video.shape import CARD
