@@ -10,9 +10,9 @@ from ophiscope.core.message import Message, Role
 from ophiscope.core.trace import StopReason
 from ophiscope.errors import WrongInput
 from ophiscope.recipes.nano_video.shape import CARD
-from ophiscope.recipes.nano_video.tasks import SHORT, draw_video_task
 from ophiscope.worlds.procedure_asks import ProcedureKind
 from ophiscope.worlds.procedure_oracle import build_procedure_oracle
+from ophiscope.worlds.tasks import SHORT, draw_video_task
 
 
 def play(seed: int, environment: env.Environment) -> tuple[list[Message], env.EnvStep]:

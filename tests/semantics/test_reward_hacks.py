@@ -13,12 +13,11 @@ from ophiscope.agent.setup import Setup
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, Reply, Request
-from ophiscope.recipes.nano.items import draw_phantom
+from ophiscope.eval.phantoms import draw_phantom
 from ophiscope.recipes.nano.tasks import CARD as IMAGE_CARD
 from ophiscope.recipes.nano.tasks import build_setup as build_image_setup
 from ophiscope.recipes.nano_video.items import set_up
 from ophiscope.recipes.nano_video.shape import CARD as VIDEO_CARD
-from ophiscope.recipes.nano_video.tasks import SHORT, draw_video_task
 from ophiscope.train.presets import PRESETS
 from ophiscope.train.reward_facts import EpisodeFacts, Looked, build_facts
 from ophiscope.train.rewards import atrl_paper, compute_paper_evidence
@@ -26,6 +25,7 @@ from ophiscope.worlds.draw import Needle
 from ophiscope.worlds.looking import Speaker
 from ophiscope.worlds.procedure_asks import ProcedureKind
 from ophiscope.worlds.procedure_oracle import build_procedure_oracle
+from ophiscope.worlds.tasks import SHORT, draw_video_task
 
 N = 16
 MARGIN = 0.4
@@ -70,7 +70,7 @@ def play_images() -> dict[str, list[EpisodeFacts]]:
     facts: dict[str, list[EpisodeFacts]] = {name: [] for name in ("honest", "cites nothing", *TRICKS_IMAGE)}
     for seed in range(N):
         phantom = draw_phantom(seed, (Needle.L1, Needle.L2)[seed % 2], whole=False)
-        oracle, case = phantom.build_oracle(), phantom.case
+        oracle, case = phantom.build_oracle(IMAGE_CARD), phantom.case
         models: dict[str, ChatModel] = {"honest": oracle, "cites nothing": Uncited(oracle)}
         for name, plan in TRICKS_IMAGE.items():
             models[name] = trick(plan, Scene(guess(case, 0), case.question, case.options, seed=seed), IMAGE_CARD)

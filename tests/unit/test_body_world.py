@@ -13,7 +13,7 @@ from ophiscope.core.volume import SliceAxis, SliceChoice
 from ophiscope.media.study import read_study
 from ophiscope.metrics.answers import Grade, grade
 from ophiscope.protocol.answer_text import parse_answer
-from ophiscope.recipes.nano_video.body_tasks import BodyTask, draw_body_task, write_body_trajectory
+from ophiscope.recipes.nano_video.body_tasks import write_body_trajectory
 from ophiscope.recipes.nano_video.shape import CARD
 from ophiscope.worlds.body import Middle, Organ
 from ophiscope.worlds.body_asks import BodyKind
@@ -22,6 +22,7 @@ from ophiscope.worlds.body_draw import BodyRecipe, draw_body
 from ophiscope.worlds.body_render import render_slice
 from ophiscope.worlds.body_see import see_slice
 from ophiscope.worlds.body_study import build_lazy_body, write_body
+from ophiscope.worlds.tasks import BodyTask, draw_body_task
 
 SMALL = ViewPolicy(CARD.patch_px, CARD.max_view_px, CARD.min_view_px, frame_px=CARD.frame_px).of_frames
 

@@ -12,9 +12,9 @@ from ophiscope.agent.collect import collect_episode, collect_group
 from ophiscope.agent.outcome import Outcome
 from ophiscope.agent.setup import Setup
 from ophiscope.core.trace import StopReason
+from ophiscope.eval.phantoms import draw_phantom
 from ophiscope.models.local.engine import LocalModel
 from ophiscope.models.local.load import load_local
-from ophiscope.recipes.nano.items import draw_phantom
 from ophiscope.recipes.nano.tasks import build_setup
 from ophiscope.train.examples import build_batch
 from ophiscope.train.grpo import Begun, Grpo, GrpoSettings, build_encoder

@@ -11,7 +11,7 @@ from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
 from ophiscope.core.result import ResultKind
 from ophiscope.errors import ModelFailed
-from ophiscope.recipes.nano.items import draw_phantom
+from ophiscope.eval.phantoms import draw_phantom
 from ophiscope.recipes.nano.tasks import CARD, build_setup
 from ophiscope.train.judge import Judge
 from ophiscope.train.presets import PRESETS

@@ -9,13 +9,14 @@ import torch
 
 from ophiscope.agent.collect import collect_episode
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
+from ophiscope.eval.phantoms import compute_blob_mask, draw_phantom, judge_answer
 from ophiscope.recipes.nano.arms import ARMS, TOKEN_PX, write_arm_trajectory
 from ophiscope.recipes.nano.certificate import certify
 from ophiscope.recipes.nano.certificate_nets import Batch, CloseNet, OverviewNet
 from ophiscope.recipes.nano.certificate_samples import ANSWERS, compute_words, draw_samples
 from ophiscope.recipes.nano.evaluate import EvalReport, build_guesser, list_sources, run_sets, spell_guess
 from ophiscope.recipes.nano.interventions import FIRST_SEED, Bench, InterventionReport, build_twin, measure_kind
-from ophiscope.recipes.nano.items import FIRST_TEST_SEED, compute_blob_mask, draw_phantom, judge_answer
+from ophiscope.recipes.nano.items import FIRST_TEST_SEED
 from ophiscope.recipes.nano.report import insert_tables, render_certificates, render_tables
 from ophiscope.recipes.nano.tasks import CARD, build_setup, draw_phantom_task, write_trajectory
 from ophiscope.tools.segmenters.classical import Classical
@@ -41,7 +42,7 @@ class Oracles:
 
     def _say(self, request: Request) -> Reply:
         kind, _, seed = request.session.rpartition("-")
-        oracle = draw_phantom(int(seed), kind or self._kind, whole=False).build_oracle()
+        oracle = draw_phantom(int(seed), kind or self._kind, whole=False).build_oracle(CARD)
         return oracle.sample([request])[0]
 
 

@@ -20,10 +20,11 @@ from ophiscope.recipes.nano_video.pretrain_frames import FrameHead, compute_fram
 from ophiscope.recipes.nano_video.seen import SEEN, KeptStates, SeenHead, compute_seen_loss, kept_states
 from ophiscope.recipes.nano_video.shape import FRAME_WH, VIDEO_SHAPE
 from ophiscope.recipes.nano_video.slices import draw_slices
-from ophiscope.recipes.nano_video.tasks import MIXTURE, SHORT, draw_video_task, write_video_trajectory
+from ophiscope.recipes.nano_video.tasks import MIXTURE, write_video_trajectory
 from ophiscope.recipes.nano_video.trajectories import BODY_SHARE, draw_trajectory
 from ophiscope.recipes.nano_video.words import train_video_tokenizer
 from ophiscope.worlds.procedure_asks import ProcedureKind
+from ophiscope.worlds.tasks import SHORT, draw_video_task
 
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 

@@ -7,8 +7,8 @@ from ophiscope.agent.collect import collect_episode
 from ophiscope.agent.outcome import Outcome
 from ophiscope.core.chat import ChatModel
 from ophiscope.core.message import Role
+from ophiscope.eval.phantoms import Phantom, draw_phantom
 from ophiscope.models.local.load import load_local
-from ophiscope.recipes.nano.items import Phantom, draw_phantom
 from ophiscope.recipes.nano.reflection import Fault, _is_mended, _move, _shows, measure_reflection, spoil_first
 from ophiscope.recipes.nano.tasks import CARD, build_setup
 from ophiscope.worlds.looking import Speaker, count_calls

@@ -8,7 +8,9 @@ Order on disk: what a turn did is synced before the model is asked for the next 
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import NamedTuple
 
 from ophiscope.agent.effects import (
     Halt,
@@ -22,7 +24,16 @@ from ophiscope.core.trace import StopReason
 from ophiscope.errors import ModelFailed
 from ophiscope.models.batch import BatchFailed
 
-__all__ = ["NOT_KEPT", "Job", "Serve", "run_episode", "run_episode_async", "run_episodes"]
+__all__ = [
+    "NOT_KEPT",
+    "Ended",
+    "Job",
+    "Serve",
+    "run_episode",
+    "run_episode_async",
+    "run_episodes",
+    "stream_episodes",
+]
 
 
 def _sample(model: ChatModel, waiting: Sequence[EpisodeRunner]) -> list[Reply | Halt]:
@@ -93,6 +104,54 @@ def run_episodes(
     for job in jobs:
         model.close(job.session)
     return outcomes
+
+
+class Ended(NamedTuple):
+    """An episode of a stream that came to its end."""
+
+    job: Job
+    outcome: Outcome
+
+
+def stream_episodes(
+    begun: Iterable[tuple[Job, Setup]], model: ChatModel, *, width: int, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Ended]:
+    """Run many episodes, ``width`` at a time; where one ends, the next begins, so that the model is kept busy.
+
+    Args:
+        begun: Jobs with their setups, taken one by one as places become free; model and card must go together.
+        model: Asked for all waiting episodes together.
+        width: How many run at once.
+        clock: Seconds, for deadlines.
+
+    Yields:
+        Episodes in the order in which they end; of those that end in one step, in the order of the stream.
+
+    Raises:
+        KeyboardInterrupt: After Ctrl-C; every episode that still ran was closed as cancelled and is not given.
+    """
+    source = enumerate(begun)
+    running: dict[int, tuple[Job, EpisodeRunner]] = {}
+    try:
+        while True:
+            for index, (job, setup) in islice(source, width - len(running)):
+                running[index] = (job, EpisodeRunner(job, setup, clock))
+                running[index][1].go_on(None)
+            waiting = [runner for _, runner in running.values() if runner.waiting is not None]
+            if waiting:
+                for runner, reply in zip(waiting, _sample(model, waiting), strict=True):
+                    runner.go_on(reply)
+            ended = [index for index, (_, runner) in running.items() if runner.waiting is None]
+            for index in ended:
+                job, runner = running.pop(index)
+                yield Ended(job, runner.finish())
+                model.close(job.session)
+            if not running and not ended:
+                return
+    finally:
+        for job, runner in running.values():
+            runner.finish()
+            model.close(job.session)
 
 
 async def run_episode_async(job: Job, setup: Setup, model: ChatModel) -> Outcome:

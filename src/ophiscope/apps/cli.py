@@ -11,6 +11,7 @@ import typer
 
 from ophiscope import __version__
 from ophiscope.apps.data_cli import data_app
+from ophiscope.apps.eval_cli import eval_app
 from ophiscope.apps.group import Group
 from ophiscope.apps.terminal import print_error, print_json
 from ophiscope.errors import DiskFailed, MediaRejected, OphiscopeError
@@ -292,6 +293,7 @@ def env_serve(
 
 
 app.add_typer(data_app, name="data")
+app.add_typer(eval_app, name="eval")
 
 
 def run(arguments: Sequence[str]) -> int:

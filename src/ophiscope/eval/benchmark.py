@@ -10,10 +10,11 @@ from ophiscope.eval.items import ItemSource
 __all__ = ["BenchOptions", "Benchmark", "OpenedBenchmark"]
 
 
-class BenchOptions(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class BenchOptions:
     """What a user chooses of a benchmark."""
 
-    data: Path | None
+    data: Path | None = None
     """The folder that holds it; None for one that is drawn."""
     variant: str = ""
     """What stands behind a colon in its name, as ``val`` in ``mmmu-hm:val``; empty for what is usual."""

@@ -1,7 +1,7 @@
 """What an evaluation runs: questions with their truth, each built only when its turn comes."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -39,6 +39,8 @@ class EvalItem:
     """Who answers it by looking, where its world knows how."""
     foreign: Callable[[], tuple[Study, ...]] | None = None
     """Studies of another case under the same headers, for foreign evidence and shuffled pictures."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What tables are split by and is known only now; beside those of its source."""
 
 
 class ItemSource(NamedTuple):

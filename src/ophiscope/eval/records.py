@@ -9,9 +9,10 @@ from ophiscope.agent.outcome import Outcome
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.frame import Frame
 from ophiscope.core.region import clip_box
-from ophiscope.core.trace import CallEvent, Event, ObservationEvent, RefusalEvent, StopReason, ViewEvent
+from ophiscope.core.trace import CallEvent, Event, ObservationEvent, OpenedEvent, RefusalEvent, StopReason, ViewEvent
 from ophiscope.errors import ToolCode
-from ophiscope.metrics.answers import Grade
+from ophiscope.eval.marks import compute_marks
+from ophiscope.metrics.answers import Grade, GradeReason
 from ophiscope.metrics.grounding import compute_grounding
 from ophiscope.metrics.tools import (
     CallRecord,
@@ -24,7 +25,11 @@ from ophiscope.metrics.tools import (
 )
 from ophiscope.protocol.coords import Profile
 
-__all__ = ["CallFacts", "EventTape", "ItemRecord", "build_record", "read_calls"]
+__all__ = ["UNREADABLE", "CallFacts", "EventTape", "ItemRecord", "build_failed_record", "build_record", "read_calls"]
+
+UNREADABLE = "unreadable"
+"""How the failure of a question that could not be asked begins."""
+_FAILED = frozenset({StopReason.MODEL_FAILED, StopReason.TOOL_FAILED, StopReason.DISK_FAILED, StopReason.CANCELLED})
 
 
 class CallFacts(BaseModel):
@@ -39,6 +44,14 @@ class CallFacts(BaseModel):
     box_xyxy: tuple[float, float, float, float] | None
     """The place that it named, root pixels."""
     verdict: CallVerdict
+    root: str = ""
+    """Beginning of the id of the picture that it worked on; enough to tell two apart."""
+    arguments: str = ""
+    """In one fixed spelling, of a call without a box."""
+    evidence: str | None = None
+    """What it gave."""
+    cited: bool = False
+    """Whether the answer cites that."""
 
 
 class ItemRecord(BaseModel):
@@ -59,7 +72,8 @@ class ItemRecord(BaseModel):
     score: float | None
     """Dice, IoU or F1 where there is a degree."""
     reason: str
-    stop: StopReason
+    stop: StopReason | None
+    """None where the question could not be asked."""
     turns: int
     calls: tuple[CallFacts, ...]
     first_tool: bool
@@ -72,6 +86,30 @@ class ItemRecord(BaseModel):
     """Of the cited stretch of time or depth with the true one; None where the key names none."""
     cited_shown: bool | None = None
     """Whether a cited picture lies inside of the true stretch."""
+    seed: int = 0
+    """Of sampling."""
+    kind: str = ""
+    """What sort of answer is right: a name of :class:`~ophiscope.core.result.ResultKind`."""
+    options: int = 0
+    """How many there were to choose from."""
+    cluster: str = ""
+    """The picture, patient or video that it shares with others."""
+    tags: dict[str, str] = {}
+    """What tables are split by."""
+    said_kind: str | None = None
+    """What sort of answer was given."""
+    confidence: float | None = None
+    marks: dict[str, float] = {}
+    """Degrees of agreement with the truth (:mod:`ophiscope.eval.marks`)."""
+    needed: bool | None = None
+    """Whether the answer cannot be known without a look, where the world knows."""
+    failure: str | None = None
+    """What went wrong that was not the model's answer: counted as wrong, and apart."""
+
+    @property
+    def key(self) -> str:
+        """Name and seed: no two records of a run have one."""
+        return f"{self.name}#{self.seed}"
 
 
 @dataclass(slots=True)
@@ -160,14 +198,9 @@ def build_record(
         profile: How the model writes boxes.
     """
     calls = read_calls(events, profile)
-    verdicts = compute_verdicts(calls, key.needed_tools, targets)
-    facts = tuple(
-        CallFacts(tool=call.tool, stage=call.stage.name.lower(), box_xyxy=call.box_root_xyxy, verdict=verdict)
-        for call, verdict in zip(calls, verdicts, strict=True)
-    )
+    cited = outcome.answer.cited if outcome.answer else ()
     sizes = [view.picture.frame.size_wh for view in outcome.views]
     question = next((message.text for message in outcome.messages[1:2]), "")
-    cited = outcome.answer.cited if outcome.answer else ()
     evidence = [entry for entry in outcome.evidence if entry.id in cited]
     grounding = None if key.evidence_interval is None else compute_grounding(evidence, key.evidence_interval)
     return ItemRecord(
@@ -181,11 +214,52 @@ def build_record(
         reason=grade.reason.value,
         stop=outcome.stop,
         turns=outcome.turns,
-        calls=facts,
+        calls=_list_facts(calls, compute_verdicts(calls, key.needed_tools, targets), events, cited),
         first_tool=compute_first_tool(calls, key.needed_tools[:1]),
         least_calls=key.least_calls,
         visual_px=sum(w * h for w, h in sizes),
         replies=tuple(reply.text for reply in outcome.replies),
         cited_iou=None if grounding is None else grounding.iou,
         cited_shown=None if grounding is None else grounding.shown,
+        kind=key.kind.value,
+        options=len(next((event.options for event in events if isinstance(event, OpenedEvent)), ())),
+        said_kind=outcome.result.kind.value if outcome.result else None,
+        confidence=outcome.answer.confidence if outcome.answer else None,
+        marks=compute_marks(outcome, key),
+        failure=_describe_failure(outcome),
     )
+
+
+def _list_facts(
+    calls: Sequence[CallRecord], verdicts: Sequence[CallVerdict], events: Sequence[Event], cited: Sequence[str]
+) -> tuple[CallFacts, ...]:
+    observed = [event.evidence for event in events if isinstance(event, ObservationEvent)]
+    given = iter([None if evidence is None else evidence.id for evidence in observed])
+    facts = []
+    for call, verdict in zip(calls, verdicts, strict=True):
+        evidence = next(given, None) if call.stage is CallStage.EXECUTED else None
+        place = {"box_xyxy": call.box_root_xyxy, "root": _shorten(call.root)}
+        spelled = "" if call.box_root_xyxy else call.arguments
+        came = {"stage": call.stage.name.lower(), "verdict": verdict, "evidence": evidence, "cited": evidence in cited}
+        facts.append(CallFacts.model_validate({"tool": call.tool, **place, "arguments": spelled, **came}))
+    return tuple(facts)
+
+
+def _shorten(root: str | None) -> str:
+    digest, sign, selector = (root or "").partition("#")
+    return digest[:8] + sign + selector
+
+
+def _describe_failure(outcome: Outcome) -> str | None:
+    if outcome.failure is not None and outcome.failure.error is not None:
+        return f"{outcome.stop.value}: {outcome.failure.text}"
+    return outcome.stop.value if outcome.stop in _FAILED else None
+
+
+def build_failed_record(name: str, why: str) -> ItemRecord:
+    """The record of a question that could not be asked: no answer, so wrong, and counted apart."""
+    return ItemRecord(
+        name=name, group="", question="", right="", answer=None, correct=False, score=0.0,
+        reason=GradeReason.NO_ANSWER.value, stop=None, turns=0, calls=(), first_tool=False, least_calls=0,
+        visual_px=0, replies=(), failure=f"{UNREADABLE}: {why}",
+    )  # fmt: skip

@@ -4,10 +4,9 @@ import io
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -104,7 +103,7 @@ class Row:
     cluster: str = ""
     task: str = ""
     """The family of the question, for tables."""
-    tags: Mapping[str, str] = MappingProxyType({})
+    tags: Mapping[str, str] = field(default_factory=dict)
 
     def render_identity(self) -> dict[str, object]:
         """What makes two rows the same question."""

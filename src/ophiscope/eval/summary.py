@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 
 from pydantic import BaseModel, ConfigDict
 
-from ophiscope.eval.records import ItemRecord
+from ophiscope.eval.records import UNREADABLE, ItemRecord
 from ophiscope.metrics.stats import compute_wilson
 from ophiscope.metrics.tools import CallVerdict
 
@@ -110,7 +110,7 @@ def compute_set_summary(
         calls=len(calls) / n,
         least_calls=sum(record.least_calls for record in records) / n,
         at_least_calls=_need(compute_rate([len(record.calls) == record.least_calls for record in records])),
-        stops=dict(sorted(Counter(record.stop.value for record in records).items())),
+        stops=dict(sorted(Counter(record.stop.value if record.stop else UNREADABLE for record in records).items())),
         turns=sum(record.turns for record in records) / n,
         visual_tokens=sum(record.visual_px for record in records) / token_px / n,
     )

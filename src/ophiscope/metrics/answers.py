@@ -27,7 +27,7 @@ from ophiscope.metrics.overlap import (
     compute_overlap,
 )
 
-__all__ = ["Grade", "GradeReason", "TextScores", "compute_text_scores", "grade", "normalise"]
+__all__ = ["Grade", "GradeReason", "TextScores", "compute_text_scores", "grade", "normalise", "render_words"]
 
 RIGHT_IOU = 0.5
 """From this IoU on, a box, mask or interval counts as right; its score is the overlap itself."""
@@ -173,14 +173,15 @@ def _grade_text(result: Result, key: AnswerKey) -> Grade:
     """Any wordable answer may meet a text key: "3" is read as a count, "yes" as yes or no."""
     if not key.text.strip():
         return _UNTRUE
-    said = _render_words(result)
+    said = render_words(result)
     if said is None:
         return _wrong(GradeReason.WRONG_KIND)
     scores = compute_text_scores(said, key.text)
     return Grade(scores.exact, scores.f1, GradeReason.COMPARED)
 
 
-def _render_words(result: Result) -> str | None:
+def render_words(result: Result) -> str | None:
+    """An answer in words; None where it is a place, or that it cannot be told."""
     match result.kind:
         case ResultKind.TEXT:
             return result.text

@@ -10,18 +10,19 @@ from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel, ModelCard, Reply, Request
 from ophiscope.errors import ModelFailed, WrongInput
-from ophiscope.recipes.nano.items import draw_phantom
+from ophiscope.eval.phantoms import draw_phantom
 from ophiscope.recipes.nano.tasks import CARD as IMAGE_CARD
 from ophiscope.recipes.nano.tasks import build_setup
-from ophiscope.recipes.nano_video.body_tasks import BODY_TOOLS, draw_body_task
+from ophiscope.recipes.nano_video.body_tasks import BODY_TOOLS
 from ophiscope.recipes.nano_video.shape import CARD as VIDEO_CARD
-from ophiscope.recipes.nano_video.tasks import LIMITS, SHORT, VIDEO_TOOLS, draw_video_task
+from ophiscope.recipes.nano_video.tasks import LIMITS, VIDEO_TOOLS
 from ophiscope.train.rollouts import RolloutTask
 from ophiscope.worlds.body_asks import BodyKind
 from ophiscope.worlds.body_oracle import build_body_oracle
 from ophiscope.worlds.draw import Needle
 from ophiscope.worlds.procedure_asks import ProcedureKind
 from ophiscope.worlds.procedure_oracle import build_procedure_oracle
+from ophiscope.worlds.tasks import SHORT, draw_body_task, draw_video_task
 
 __all__ = ["Question", "build_draw", "draw_question", "list_names"]
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from ophiscope.core.frame import Frame
 from ophiscope.core.framing import ViewPolicy, compute_overview_frame
+from ophiscope.eval.phantoms import Phantom, draw_phantom
 from ophiscope.media.render import render_picture
-from ophiscope.recipes.nano.items import Phantom, draw_phantom
-from ophiscope.recipes.nano.tasks import CARD, Domain, Kind
+from ophiscope.recipes.nano.tasks import CARD, Kind
 from ophiscope.worlds.asks import Ask, AskKind
+from ophiscope.worlds.domain import Domain
 from ophiscope.worlds.percepts import Seen, compute_seen
 from ophiscope.worlds.world import Detail, Margin, Pattern
 

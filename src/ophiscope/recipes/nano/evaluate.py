@@ -33,9 +33,10 @@ from ophiscope.recipes.nano.items import (
     list_real_sources,
 )
 from ophiscope.recipes.nano.real_pictures import RealPicture
-from ophiscope.recipes.nano.tasks import HELD_OUT, IN_DOMAIN, Domain, build_setup, draw_phantom_task, read_real_pictures
+from ophiscope.recipes.nano.tasks import build_setup, draw_phantom_task, read_real_pictures
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.segmenter import Segmenter
+from ophiscope.worlds.domain import HELD_OUT, IN_DOMAIN, Domain
 
 __all__ = ["SETS", "EvalReport", "Guess", "build_guesser", "list_sources", "main"]
 

@@ -27,13 +27,14 @@ from ophiscope.core.chat import ChatModel
 from ophiscope.core.study import Study
 from ophiscope.eval.interventions import GuidedModel, RandomPlaces, jitter_boxes, recompress_picture, reroute
 from ophiscope.eval.items import EvalItem, ItemSource
+from ophiscope.eval.phantoms import Phantom, build_phantom_item, draw_phantom, list_asked_lesions
 from ophiscope.eval.records import ItemRecord
 from ophiscope.eval.runner import run_items
 from ophiscope.eval.summary import Rate, compute_rate
 from ophiscope.metrics.answers import normalise
 from ophiscope.recipes.nano.arms import ARMS, load_arm
-from ophiscope.recipes.nano.items import FIRST_TEST_SEED, Phantom, build_phantom_item, draw_phantom, list_asked_lesions
-from ophiscope.recipes.nano.tasks import build_setup
+from ophiscope.recipes.nano.items import FIRST_TEST_SEED
+from ophiscope.recipes.nano.tasks import CARD, build_setup
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.worlds.study import build_array_phantom, build_lazy_phantom
 from ophiscope.worlds.world import Detail, Lesion, Margin, Pattern, World
@@ -201,7 +202,7 @@ def measure_kind(kind: str, seeds: Sequence[int], bench: Bench) -> KindReport:
     right = {record.name: record for record in plain if record.correct and _has_looked(record)}
     changes = {change.name: _measure_change(kind, change, right, bench) for change in CHANGES}
     stray = RandomPlaces(bench.model, seed=_POLICY_SEED)
-    led = GuidedModel(bench.model, lambda session: draw_phantom(int(session), kind, whole=False).build_oracle())
+    led = GuidedModel(bench.model, lambda session: draw_phantom(int(session), kind, whole=False).build_oracle(CARD))
     return KindReport(
         plain=_rate_right(plain),
         changes=changes,

@@ -28,11 +28,12 @@ from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.chat import ChatModel
 from ophiscope.core.evidence import Evidence
 from ophiscope.errors import ToolCode, ToolError
+from ophiscope.eval.phantoms import draw_phantom
 from ophiscope.eval.summary import Rate, compute_rate
 from ophiscope.metrics.overlap import compute_box_overlap
 from ophiscope.metrics.tools import LEAST_COVERAGE
 from ophiscope.models.local.load import load_local
-from ophiscope.recipes.nano.items import FIRST_TEST_SEED, draw_phantom
+from ophiscope.recipes.nano.items import FIRST_TEST_SEED
 from ophiscope.recipes.nano.tasks import build_setup
 from ophiscope.tools.dispatch import dispatch
 from ophiscope.tools.tool import Observation

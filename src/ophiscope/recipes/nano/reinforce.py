@@ -6,9 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ophiscope.eval.phantoms import draw_phantom
 from ophiscope.models.local.engine import LocalModel
 from ophiscope.recipes.lessons import teach_by_oracles, teach_reflection
-from ophiscope.recipes.nano.items import draw_phantom
 from ophiscope.recipes.nano.tasks import build_setup
 from ophiscope.train.rollouts import RolloutTask
 from ophiscope.train.run_config import RunConfig

@@ -20,9 +20,7 @@ from ophiscope.recipes.nano.tasks import (
     AIMING,
     APART,
     CARD,
-    IN_DOMAIN,
     MIXTURE,
-    UNFAMILIAR,
     Kind,
     Task,
     draw_phantom_task,
@@ -35,6 +33,7 @@ from ophiscope.recipes.nano.wordings import reword
 from ophiscope.tools.segmenters.build import build_segmenter
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.train.examples import Example, ExampleBatch, build_batch, encode_messages
+from ophiscope.worlds.domain import IN_DOMAIN, UNFAMILIAR
 
 __all__ = ["Batches", "draw_task", "encode_task", "find_box_ids", "find_decisive_ids"]
 

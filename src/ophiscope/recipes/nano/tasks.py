@@ -3,7 +3,6 @@
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,18 +29,16 @@ from ophiscope.recipes.nano.real_tasks import build_real_oracle, pose_real
 from ophiscope.tools.build import build_tools
 from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.worlds.asks import pose_question
-from ophiscope.worlds.draw import HELD_OUT_SIZE, Needle, Recipe, draw_world
+from ophiscope.worlds.domain import IN_DOMAIN, Domain
+from ophiscope.worlds.draw import Needle, draw_world
 from ophiscope.worlds.oracle import build_oracle
 from ophiscope.worlds.study import build_array_phantom, build_lazy_phantom
-from ophiscope.worlds.world import Look, Outline
 
 __all__ = [
     "AIMING",
     "APART",
     "CARD",
-    "IN_DOMAIN",
     "MIXTURE",
-    "UNFAMILIAR",
     "Kind",
     "Task",
     "build_setup",
@@ -89,31 +86,6 @@ class Task(NamedTuple):
     case: Case
     key: AnswerKey
     oracle: ChatModel
-
-
-@dataclass(frozen=True, slots=True)
-class Domain:
-    """Where phantoms are drawn from; the default is what nano is trained on."""
-
-    look: Look | None = None
-    outlines: tuple[Outline, ...] = (Outline.ROUND, Outline.OVAL, Outline.LOBED)
-    width_px: int | None = None
-    fineness: float = 1.0
-    unfamiliar: bool = False
-
-    def build_recipe(self, kind: Kind) -> Recipe:
-        """How a world of this domain is drawn for a :class:`~ophiscope.worlds.draw.Needle` question."""
-        return Recipe(Needle(kind), self.look, self.outlines, self.width_px, self.fineness, unfamiliar=self.unfamiliar)
-
-
-IN_DOMAIN = Domain()
-UNFAMILIAR = Domain(unfamiliar=True)
-"""Seen in training now and then, so that nothing leans on the levels of a modality; in no set that is reported."""
-HELD_OUT = {
-    "appearance": Domain(look=Look.XRAY),
-    "lesion family": Domain(outlines=(Outline.ANGULAR,)),
-    "image size": Domain(width_px=HELD_OUT_SIZE),
-}
 
 
 def draw_phantom_task(seed: int, kind: Kind, *, domain: Domain = IN_DOMAIN, whole: bool = False) -> Task:

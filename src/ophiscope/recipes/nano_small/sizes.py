@@ -24,11 +24,12 @@ from torch.nn import functional
 from ophiscope.core.frame import Frame
 from ophiscope.core.framing import ViewPolicy, compute_overview_frame
 from ophiscope.core.study import Study
+from ophiscope.eval.phantoms import draw_phantom
 from ophiscope.media.render import render_picture
 from ophiscope.metrics.stats import compute_bootstrap
 from ophiscope.recipes.nano.certificate_samples import ANSWERS, CANVAS_HW, WORDS, compute_words
-from ophiscope.recipes.nano.items import draw_phantom
-from ophiscope.recipes.nano.tasks import CARD, Domain
+from ophiscope.recipes.nano.tasks import CARD
+from ophiscope.worlds.domain import Domain
 
 __all__ = ["FINENESS", "SCALES", "main"]
 

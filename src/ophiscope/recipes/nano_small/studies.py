@@ -9,8 +9,9 @@ from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.eval.items import ItemSource
 from ophiscope.recipes.nano.items import FIRST_TEST_SEED, list_phantom_sources
-from ophiscope.recipes.nano.tasks import IN_DOMAIN, build_setup
+from ophiscope.recipes.nano.tasks import build_setup
 from ophiscope.recipes.nano_video.items import list_video_sources, set_up
+from ophiscope.worlds.domain import IN_DOMAIN
 
 __all__ = ["STUDIES", "Study"]
 

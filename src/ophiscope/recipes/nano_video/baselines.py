@@ -22,10 +22,11 @@ from ophiscope.recipes.nano_video.frames import LABELS
 from ophiscope.recipes.nano_video.items import widen
 from ophiscope.recipes.nano_video.pretrain_frames import FrameHead
 from ophiscope.recipes.nano_video.shape import CARD, FRAME_WH, LAYOUT, VIDEO_SHAPE
-from ophiscope.recipes.nano_video.tasks import LIMITS, VideoTask
+from ophiscope.recipes.nano_video.tasks import LIMITS
 from ophiscope.worlds.procedure import Instrument
 from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 from ophiscope.worlds.procedure_render import render_frame
+from ophiscope.worlds.tasks import VideoTask
 
 __all__ = [
     "FrameClassifier",

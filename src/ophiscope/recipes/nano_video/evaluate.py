@@ -42,8 +42,8 @@ from ophiscope.recipes.nano_video.items import (
     set_up,
 )
 from ophiscope.recipes.nano_video.shape import FRAME_WH, MOST_FRAMES
-from ophiscope.recipes.nano_video.tasks import VideoTask, draw_video_task
 from ophiscope.worlds.procedure_asks import ProcedureKind
+from ophiscope.worlds.tasks import VideoTask, draw_video_task
 
 __all__ = ["main", "summarise_ious", "summarise_records"]
 

@@ -15,9 +15,9 @@ from ophiscope.core.study import StudyKind
 from ophiscope.eval.interventions import GuidedModel, reroute
 from ophiscope.eval.items import EvalItem, ItemSource
 from ophiscope.protocol.coords import parse_profile
-from ophiscope.recipes.nano_video.body_tasks import BODY_TOOLS, BodyTask, draw_body_task
+from ophiscope.recipes.nano_video.body_tasks import BODY_TOOLS
 from ophiscope.recipes.nano_video.shape import CARD
-from ophiscope.recipes.nano_video.tasks import BRIEF, LIMITS, LONG, SHORT, VIDEO_TOOLS, VideoTask, draw_video_task
+from ophiscope.recipes.nano_video.tasks import LIMITS, VIDEO_TOOLS
 from ophiscope.tools.crop_video import CropStack, CropVideo
 from ophiscope.tools.get_frame import GetFrame, GetSlice
 from ophiscope.worlds.body import Organ
@@ -30,6 +30,7 @@ from ophiscope.worlds.procedure_asks import ProcedureKind
 from ophiscope.worlds.procedure_draw import ProcedureRecipe, draw_procedure
 from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 from ophiscope.worlds.procedure_study import build_lazy_procedure
+from ophiscope.worlds.tasks import BRIEF, LONG, SHORT, BodyTask, VideoTask, draw_body_task, draw_video_task
 
 __all__ = [
     "BODY_SETS",

@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from ophiscope.agent.collect import collect_episode
 from ophiscope.models.local.engine import LocalModel
 from ophiscope.recipes.nano_video.items import set_up
-from ophiscope.recipes.nano_video.tasks import draw_video_task
 from ophiscope.train.reward_facts import build_facts
 from ophiscope.train.rollouts import RolloutTask
 from ophiscope.train.run_config import RunConfig
@@ -16,6 +15,7 @@ from ophiscope.train.supervise import Lesson, Teach
 from ophiscope.worlds.procedure_asks import ProcedureKind
 from ophiscope.worlds.procedure_draw import ProcedureRecipe
 from ophiscope.worlds.procedure_oracle import build_procedure_oracle
+from ophiscope.worlds.tasks import draw_video_task
 
 __all__ = ["VideoRunConfig", "build_draw", "build_teach"]
 

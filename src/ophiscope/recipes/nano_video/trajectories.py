@@ -8,10 +8,11 @@ from torch import Tensor
 
 from ophiscope.agent.outcome import Outcome
 from ophiscope.recipes.mixture import draw_kind
-from ophiscope.recipes.nano_video.body_tasks import BODY_MIXTURE, draw_body_task, write_body_trajectory
+from ophiscope.recipes.nano_video.body_tasks import BODY_MIXTURE, write_body_trajectory
 from ophiscope.recipes.nano_video.seen import label_frames, label_slices
-from ophiscope.recipes.nano_video.tasks import MIXTURE, draw_video_task, write_video_trajectory
+from ophiscope.recipes.nano_video.tasks import MIXTURE, write_video_trajectory
 from ophiscope.worlds.procedure_asks import ProcedureKind
+from ophiscope.worlds.tasks import draw_body_task, draw_video_task
 
 __all__ = ["BODY_SHARE", "Trajectory", "draw_trajectory"]
 

@@ -4,10 +4,11 @@ from typing import Any
 
 from ophiscope.models.local.tokens import TextCodec
 from ophiscope.recipes.nano.vocabulary import GRAMMAR, GREATEST_NUMBER, train_tokenizer
-from ophiscope.recipes.nano_video.body_tasks import BODY_MIXTURE, draw_body_task, write_body_trajectory
-from ophiscope.recipes.nano_video.tasks import MIXTURE, draw_video_task, write_video_trajectory
+from ophiscope.recipes.nano_video.body_tasks import BODY_MIXTURE, write_body_trajectory
+from ophiscope.recipes.nano_video.tasks import MIXTURE, write_video_trajectory
 from ophiscope.worlds.body import Middle, Organ
 from ophiscope.worlds.procedure import Instrument, Tint
+from ophiscope.worlds.tasks import draw_body_task, draw_video_task
 
 __all__ = ["find_weighty_ids", "train_video_tokenizer"]
 

@@ -20,9 +20,9 @@ from ophiscope.data.plan import BuildOptions, Plan, Produced, choose_split
 from ophiscope.data.record import Origin, Record, RecordKind, Rejected, name_record
 from ophiscope.data.teacher import build_teacher
 from ophiscope.errors import WrongInput
+from ophiscope.eval.phantoms import Phantom, draw_phantom
 from ophiscope.media.render import render_picture
 from ophiscope.recipes.mixture import draw_kind
-from ophiscope.recipes.nano.items import Phantom, draw_phantom
 from ophiscope.recipes.nano.recovery import Slips
 from ophiscope.recipes.sets.cards import CARDS
 from ophiscope.tools.segmenters.segmenter import Segmenter

@@ -20,7 +20,7 @@ from ophiscope.data.media_store import MediaStore
 from ophiscope.data.plan import BuildOptions, Plan, Produced, choose_split
 from ophiscope.data.record import Record, RecordKind, Rejected, name_record
 from ophiscope.data.teacher import build_teacher
-from ophiscope.recipes.nano_video.tasks import BRIEF, LIMITS, LONG, SHORT, VIDEO_TOOLS
+from ophiscope.recipes.nano_video.tasks import LIMITS, VIDEO_TOOLS
 from ophiscope.recipes.sets.cards import CARDS
 from ophiscope.recipes.sets.phantoms import DRAWN_LICENSE, count_drawn, describe_drawn, first_seed, write_answer
 from ophiscope.worlds.pick import pick
@@ -28,6 +28,7 @@ from ophiscope.worlds.procedure import Procedure
 from ophiscope.worlds.procedure_asks import ACTION_WORDS, PosedProcedure, ProcedureKind, pose_procedure
 from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 from ophiscope.worlds.procedure_study import build_lazy_procedure, encode_procedure
+from ophiscope.worlds.tasks import BRIEF, LONG, SHORT
 
 __all__ = ["caption_procedure", "plan_procedures"]
 

@@ -1,0 +1,45 @@
+"""Benchmarks by name."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from ophiscope.errors import WrongInput
+from ophiscope.eval.benchmark import Benchmark
+from ophiscope.eval.benchmarks import phantom_image, phantom_video, seg_pack, vqa_rad
+from ophiscope.eval.own_questions import SUFFIXES, build_own
+from ophiscope.tools.registry import Registry
+
+__all__ = ["BENCHMARKS", "Found", "find_benchmark"]
+
+_BUILT_IN = (
+    vqa_rad.BENCHMARK,
+    seg_pack.BENCHMARK,
+    *phantom_image.BENCHMARKS,
+    *phantom_video.BENCHMARKS,
+)
+BENCHMARKS: Registry[Benchmark] = Registry(
+    "benchmark", {benchmark.name: benchmark for benchmark in _BUILT_IN}, group="ophiscope.benchmarks"
+)
+
+
+class Found(NamedTuple):
+    """A benchmark, and which variant of it."""
+
+    benchmark: Benchmark
+    variant: str
+
+
+def find_benchmark(spec: str) -> Found:
+    """What ``NAME``, ``NAME:VARIANT`` or the path of a file of questions means.
+
+    Raises:
+        WrongInput: If there is no such benchmark, variant or file.
+    """
+    if spec.lower().endswith(SUFFIXES):
+        return Found(build_own(Path(spec)), "")
+    name, _, variant = spec.partition(":")
+    benchmark = BENCHMARKS.get(name)
+    if variant and variant not in benchmark.variants:
+        known = ", ".join(benchmark.variants) or "none"
+        raise WrongInput(f"{name} has no variant {variant!r}; accepted are {known}.")
+    return Found(benchmark, variant)
