@@ -9,12 +9,13 @@ import torch
 
 from ophiscope.agent.collect import collect_episode
 from ophiscope.core.chat import FinishReason, ModelCard, Reply, Request
+from ophiscope.eval.guessing import build_guesser, spell_guess
 from ophiscope.eval.phantoms import compute_blob_mask, draw_phantom, judge_answer
 from ophiscope.recipes.nano.arms import ARMS, TOKEN_PX, write_arm_trajectory
 from ophiscope.recipes.nano.certificate import certify
 from ophiscope.recipes.nano.certificate_nets import Batch, CloseNet, OverviewNet
 from ophiscope.recipes.nano.certificate_samples import ANSWERS, compute_words, draw_samples
-from ophiscope.recipes.nano.evaluate import EvalReport, build_guesser, list_sources, run_sets, spell_guess
+from ophiscope.recipes.nano.evaluate import EvalReport, list_sources, run_sets
 from ophiscope.recipes.nano.interventions import FIRST_SEED, Bench, InterventionReport, build_twin, measure_kind
 from ophiscope.recipes.nano.items import FIRST_TEST_SEED
 from ophiscope.recipes.nano.report import insert_tables, render_certificates, render_tables

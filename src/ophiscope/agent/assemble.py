@@ -33,6 +33,7 @@ from ophiscope.tools.segmenters.remote_address import SCHEME, parse_segmenter_na
 from ophiscope.tools.segmenters.segmenter import Segmenter
 
 __all__ = [
+    "EMBEDDED",
     "MODEL_FORMS",
     "SetupOptions",
     "build_manifest",
@@ -50,7 +51,7 @@ __all__ = [
 ]
 
 MODEL_FORMS = "nano, nano-video, hf:ID_OR_DIR, openai:BASE_URL#NAME, replay:TRACE"
-_EMBEDDED = ("nano", "nano-video")
+EMBEDDED = ("nano", "nano-video")
 _SERVER_PROMPT = "qwen"
 _CORE_LIBRARIES = ("numpy", "pillow", "av", "pydicom", "nibabel", "pydantic")
 _LOCAL_LIBRARIES = ("torch", "transformers", "tokenizers", "safetensors", "scikit-image")
@@ -74,7 +75,7 @@ def build_model(spec: str, *, coords: str | None = None, offline: bool = False) 
         return _build_server(spec, coords, offline)
     if spec.startswith("replay:"):
         return _build_replay(Path(spec.removeprefix("replay:")), coords)
-    if spec in _EMBEDDED or (spec.startswith("hf:") and spec != "hf:"):
+    if spec in EMBEDDED or (spec.startswith("hf:") and spec != "hf:"):
         return _load_local(spec, coords, offline)
     raise WrongInput(f"Unknown model {spec!r}; accepted are {MODEL_FORMS}.")
 

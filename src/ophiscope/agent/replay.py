@@ -43,7 +43,15 @@ from ophiscope.tools.segmenters.segmenter import Segmenter
 from ophiscope.tools.segmenting import SEGMENTING
 from ophiscope.tools.tool import Observation
 
-__all__ = ["ReplayReport", "ReplayStatus", "ReplayedStep", "replay_conversation", "replay_trace"]
+__all__ = [
+    "ReplayReport",
+    "ReplayStatus",
+    "ReplayedStep",
+    "find_segmenter",
+    "find_studies",
+    "replay_conversation",
+    "replay_trace",
+]
 
 
 class _NotReplayable(Exception):
@@ -61,7 +69,7 @@ def replay_trace(trace: Trace, study_paths: Sequence[Path] = ()) -> ReplayReport
         WrongInput: If a given file cannot be read or is no study of this trace.
         CheckFailed: If the trace itself cannot be understood.
     """
-    studies = _find_studies(trace, study_paths)
+    studies = find_studies(trace, study_paths)
     missing = [header.study for header in trace.opened.studies if header.study not in studies]
     if missing:
         why = f"the source of {', '.join(missing)} is not at hand; give it with --study"
@@ -77,7 +85,7 @@ def replay_conversation(trace: Trace, study_paths: Sequence[Path] = ()) -> tuple
         CheckFailed: If the trace cannot be run again, or gives something else than what was recorded.
         WrongInput: As :func:`replay_trace`.
     """
-    studies = _find_studies(trace, study_paths)
+    studies = find_studies(trace, study_paths)
     if len(studies) < len(trace.opened.studies):
         raise CheckFailed("The source of a study is not at hand.")
     fresh = _run_again(trace, tuple(studies.values()))
@@ -86,7 +94,16 @@ def replay_conversation(trace: Trace, study_paths: Sequence[Path] = ()) -> tuple
     return tuple(replace(message, token_ids=None) for message in fresh.outcome.messages)
 
 
-def _find_studies(trace: Trace, paths: Sequence[Path]) -> dict[str, Study]:
+def find_studies(trace: Trace, paths: Sequence[Path]) -> dict[str, Study]:
+    """The studies of a trace that are at hand, by handle, in the trace's order.
+
+    Args:
+        trace: A recorded episode.
+        paths: Files to take the pixels from, matched by their content.
+
+    Raises:
+        WrongInput: If a given file cannot be read or is no study of this trace.
+    """
     headers = trace.opened.studies
     found = {}
     for header in headers:
@@ -151,7 +168,7 @@ def _run_again(trace: Trace, studies: tuple[Study, ...]) -> _Fresh:
         options = SetupOptions(tools=manifest.tools or "none", limits=Limits.model_validate(limits))
     except ValueError as error:
         raise CheckFailed(f"The trace cannot be run again: {error}") from error
-    segmenter, why = _find_segmenter(manifest.segmenter)
+    segmenter, why = find_segmenter(manifest.segmenter)
     model = ReplayModel(parse_recorded_replies(trace.replies), parse_card(manifest))
     setup = build_setup(case, model, segmenter, options)
     sink = MemorySink(build_manifest(setup, seed=manifest.seed), lambda: datetime(2000, 1, 1, tzinfo=UTC))
@@ -171,7 +188,7 @@ def _serving(why: str | None) -> Callable[[Invoke, Callable[[], Observation]], O
     return serve
 
 
-def _find_segmenter(described: Mapping[str, Any]) -> tuple[Segmenter | None, str | None]:
+def find_segmenter(described: Mapping[str, Any]) -> tuple[Segmenter | None, str | None]:
     """The recorded segmenter, or why it is not at hand."""
     name = described.get("name")
     if name is None:

@@ -216,6 +216,38 @@ def report(
 
 
 @app.command()
+def audit(
+    trace: _Trace,
+    evidence: Annotated[
+        list[str] | None, typer.Option(metavar="ID", help="Take this away, for example E1; default: what is cited.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="The recorded model, where it is not an embedded one.")
+    ] = None,
+    study: Annotated[
+        list[Path] | None, typer.Option(metavar="PATH", help="A study's file, where it is not in the trace.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", metavar="FILE.json", help="Default: TRACE.audit.json beside it."),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of places, noise and sampling.")] = 0,
+    check: Annotated[bool, typer.Option("--check", help="Check a record against its trace.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Make any network connection an error.")] = False,
+    allow_egress: Annotated[
+        bool, typer.Option("--allow-egress", help="Allow pictures made from DICOM to be sent to another machine.")
+    ] = False,
+    json_: _Json = False,
+) -> None:
+    """Would the answer have been the same without its evidence? Asks the recorded model again and again."""
+    from ophiscope.apps.audit_command import AuditArguments, run_audit
+
+    chosen, studies = tuple(evidence or ()), tuple(study or ())
+    arguments = AuditArguments(trace, chosen, model, studies, out, seed, check, offline, allow_egress, json_)
+    raise typer.Exit(run_audit(arguments))
+
+
+@app.command()
 def doctor(
     model: Annotated[
         str | None, typer.Option(metavar="MODEL", help="Also show this model eight marked pictures.")

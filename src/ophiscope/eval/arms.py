@@ -17,7 +17,7 @@ from ophiscope.core.chat import ChatModel
 from ophiscope.core.study import Study
 from ophiscope.core.view import Picture
 from ophiscope.eval.arm import Arm, Prepared
-from ophiscope.eval.baselines import AlwaysZoom
+from ophiscope.eval.baselines import AlwaysZoom, RandomLooks
 from ophiscope.eval.changed_evidence import (
     blank_study,
     lie_about_presence,
@@ -25,7 +25,8 @@ from ophiscope.eval.changed_evidence import (
     look_elsewhere,
     scramble_picture,
 )
-from ophiscope.eval.interventions import RandomPlaces, jitter_boxes, recompress_picture, reroute
+from ophiscope.eval.equal_tokens import build_tiles
+from ophiscope.eval.interventions import jitter_boxes, recompress_picture, reroute
 from ophiscope.eval.items import EvalItem
 
 __all__ = ["BASELINES", "INTERVENTIONS"]
@@ -47,6 +48,10 @@ def _changing(build: _Build) -> Callable[[EvalItem, Setup, np.random.Generator],
 
 def _change_each(change: Callable[[Picture, np.random.Generator], Picture]) -> _Build:
     return lambda item, setup, rng: change_pictures(lambda picture: change(picture, rng))
+
+
+def _show_elsewhere(item: EvalItem, setup: Setup, rng: np.random.Generator) -> Serve:
+    return look_elsewhere(setup, rng)
 
 
 def _show_foreign(item: EvalItem, setup: Setup, rng: np.random.Generator) -> Serve | None:
@@ -92,7 +97,7 @@ INTERVENTIONS = _index(
     Arm("blank", "every picture that a tool shows is grey; its text stays",
         _changing(lambda item, setup, rng: change_pictures(blank_picture))),
     Arm("noise", "every picture that a tool shows is noise; its text stays", _changing(_change_each(scramble_picture))),
-    Arm("crop", "tools show another place of the same size", _changing(look_elsewhere)),
+    Arm("crop", "tools show another place of the same size", _changing(_show_elsewhere)),
     Arm("foreign", "tools show the same place of another case", _changing(_show_foreign)),
     Arm("wrong", "tools that look for a target say the opposite of what they found", _changing(lie_about_presence)),
     Arm("gold", "tools show the true place, whatever was asked", _changing(look_at_truth)),
@@ -113,14 +118,15 @@ def _ask_oracle(item: EvalItem, setup: Setup, rng: np.random.Generator) -> Prepa
 
 
 def _wander(model: ChatModel) -> ChatModel:
-    return RandomPlaces(model, seed=_POLICY_SEED)
+    return RandomLooks(model, seed=_POLICY_SEED)
 
 
 BASELINES = _index(
     Arm("oracle", "the world's own way to look and answer", _ask_oracle),
-    Arm("random-zoom", "the model's boxes are moved to random places", prepare_model=_wander),
+    Arm("random-zoom", "the model's boxes, stretches and moments are moved to random places", prepare_model=_wander),
     Arm("always-zoom", "the first reply is a zoom into the middle half", prepare_model=AlwaysZoom),
     Arm("text-only", "tools give their text without pictures", _changing(
         lambda item, setup, rng: change_pictures(blank_picture))),
+    build_tiles(2, 2),
 )  # fmt: skip
-"""What a model has to be better than."""
+"""What a model has to be better than; those of other sizes by :func:`~ophiscope.eval.equal_tokens.parse_equal`."""

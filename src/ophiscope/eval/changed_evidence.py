@@ -26,6 +26,7 @@ from ophiscope.tools.tool import Fact, Observation
 
 __all__ = [
     "blank_study",
+    "flip_presence",
     "lie_about_presence",
     "look_at_truth",
     "look_elsewhere",
@@ -87,7 +88,7 @@ class _BlankStack:
         return False
 
 
-def look_elsewhere(item: EvalItem, setup: Setup, rng: np.random.Generator) -> Serve:
+def look_elsewhere(setup: Setup, rng: np.random.Generator) -> Serve:
     """The pictures come from another place of the same size (or another time); the text stays.
 
     A call that names no place is served as it was.
@@ -157,7 +158,7 @@ def lie_about_presence(item: EvalItem, setup: Setup, rng: np.random.Generator) -
     def serve(wish: Invoke, run: Callable[[], Observation]) -> Observation:
         seen = run()
         if "present" in seen.facts:
-            return _flip_presence(seen)
+            return flip_presence(seen)
         if seen.finding is None or seen.finding.mask is None:
             return seen
         moved = _move(wish, setup, rng)
@@ -173,7 +174,8 @@ def _dispatch(wish: Invoke, arguments: Mapping[str, Any], setup: Setup) -> Obser
     return dispatch(replace(wish.call, arguments=dict(arguments)), setup.tools, wish.look, setup.profile)
 
 
-def _flip_presence(seen: Observation) -> Observation:
+def flip_presence(seen: Observation) -> Observation:
+    """What a search for a target gave, saying the opposite."""
     present = not seen.facts["present"]
     said = seen.facts.get("presence")
     presence = round(1 - said, 2) if isinstance(said, int | float) else said

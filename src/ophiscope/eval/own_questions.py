@@ -21,11 +21,10 @@ from ophiscope.eval.benchmarks.reading import (
     list_media,
     need,
     need_text,
-    number_rows,
+    parse_box,
     parse_span,
-    read_csv,
-    read_jsonl,
 )
+from ophiscope.eval.benchmarks.tables import number_rows, read_csv, read_jsonl
 from ophiscope.eval.rows import FileMedium, Row, open_rows
 from ophiscope.metrics.answers import normalise
 
@@ -107,7 +106,7 @@ def _read(row: Mapping[str, Any], folder: Path, where: str) -> Row:
         answer=answer if answer is not None else kind.value if places else "",
         options=options,
         mask=FileMedium(folder, need_text(row, "mask", where)) if "mask" in row else None,
-        boxes=(_read_box(row["box"], where),) if "box" in row else (),
+        boxes=(parse_box(row["box"], where),) if "box" in row else (),
         interval_s=parse_span(row["interval"], where) if "interval" in row else None,
         cluster=str(row.get("group", "")),
         task=str(row.get("task", "")),
@@ -139,13 +138,3 @@ def _choose_kind(answer: str | None, options: tuple[str, ...], places: Sequence[
     if plain in _UNKNOWABLE:
         return ResultKind.INSUFFICIENT
     return ResultKind.COUNT if plain.isascii() and plain.isdecimal() else ResultKind.TEXT
-
-
-def _read_box(value: Any, where: str) -> tuple[float, float, float, float]:
-    try:
-        x0, y0, x1, y1 = (float(number) for number in value)
-    except (TypeError, ValueError) as error:
-        raise WrongInput(f"{where}: box is {value!r}; four numbers x0, y0, x1, y1 are needed.") from error
-    if not (0 <= x0 < x1 and 0 <= y0 < y1):
-        raise WrongInput(f"{where}: box {value!r} is empty, negative or reversed; x0 < x1 and y0 < y1 are needed.")
-    return x0, y0, x1, y1

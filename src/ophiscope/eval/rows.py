@@ -16,7 +16,7 @@ from PIL import Image
 from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.axis import AxisUnit, Interval
 from ophiscope.core.case import Case
-from ophiscope.core.region import Box, Mask
+from ophiscope.core.region import Box, Mask, clip_box
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
 from ophiscope.errors import WrongInput
@@ -167,10 +167,18 @@ def _build_key(row: Row, study: Study) -> AnswerKey:
     if row.mask is not None:
         key = replace(key, mask=_read_mask(row, study))
     if row.boxes:
-        key = replace(key, evidence_boxes=tuple(Box(study.frame, *box) for box in row.boxes))
+        key = replace(key, evidence_boxes=tuple(_fit_box(row, box, study) for box in row.boxes))
     if row.interval_s is not None:
         key = replace(key, evidence_interval=Interval(AxisUnit.TIME_S, *row.interval_s))
     return key
+
+
+def _fit_box(row: Row, box: BoxXyxy, study: Study) -> Box:
+    """The box in its picture. What is asked for must lie inside; where to look may reach over the edge, and is cut."""
+    try:
+        return Box(study.frame, *box) if row.kind is ResultKind.BOX else clip_box(study.frame, box).box
+    except ValueError as error:
+        raise WrongInput(f"Question {row.id} has a box that does not fit its picture: {error}") from error
 
 
 def _read_mask(row: Row, study: Study) -> Mask:
@@ -188,4 +196,4 @@ def _read_mask(row: Row, study: Study) -> Mask:
 def _list_targets(row: Row, study: Study) -> tuple[Target, ...]:
     if row.kind in (ResultKind.BOX, ResultKind.MASK):
         return ()  # where it is, is what is asked
-    return tuple(Target(study.frame.root, box) for box in row.boxes)
+    return tuple(Target(study.frame.root, _fit_box(row, box, study).xyxy) for box in row.boxes)

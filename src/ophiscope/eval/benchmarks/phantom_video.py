@@ -1,7 +1,12 @@
 """Drawn procedures and volumes: when something is done, what, how often, where a lesion lies.
 
-Seeds as in :mod:`ophiscope.eval.benchmarks.phantom_image`. The twin ``-ood`` holds what nano-video's training leaves
-out: an action, an idle instrument, an organ.
+Seeds lie in [950,000,000,000, 1,000,000,000,000); which others there are says
+:mod:`ophiscope.eval.benchmarks.phantom_image`. A seed whose world holds nothing to ask for is replaced by one that lies
+k * 1,000,000,007 above it (:func:`~ophiscope.worlds.tasks.draw_until`). The twin ``-ood`` holds what nano-video's
+training leaves out: an action, an idle instrument, an organ.
+
+Nothing that is asked here is beyond the recording. Where the answer to yes or no is no, the tag ``negative`` says why
+one might say yes: it was tried and left nothing (``look-alike``), or other organs have lesions (``co-occurring``).
 """
 
 from collections.abc import Callable, Sequence
@@ -9,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
+from ophiscope.core.answer_key import AnswerKey
 from ophiscope.core.result import ResultKind
 from ophiscope.core.study import Study
 from ophiscope.eval.benchmark import Benchmark, BenchOptions, OpenedBenchmark
@@ -16,6 +22,7 @@ from ophiscope.eval.benchmarks.phantom_image import (
     FIRST_SEED,
     LICENSE,
     SEEDS_APART,
+    check_range,
     compute_revision,
     describe_seeds,
 )
@@ -32,7 +39,7 @@ from ophiscope.worlds.procedure_oracle import build_procedure_oracle
 from ophiscope.worlds.procedure_study import build_lazy_procedure
 from ophiscope.worlds.tasks import BRIEF, LONG, SHORT, draw_body_task, draw_video_task
 
-__all__ = ["BENCHMARKS"]
+__all__ = ["BENCHMARKS", "list_training"]
 
 _FIRST = FIRST_SEED + 50_000_000_000
 _OOD_FIRST = 5_000_000
@@ -57,8 +64,10 @@ def _build_video(recipe: ProcedureRecipe, seed: int, kind: str) -> EvalItem:
         other = draw_procedure(seed + _FOREIGN, ProcedureRecipe(least_s=length_s, most_s=length_s))
         return (replace(study, stack=build_lazy_procedure(replace(other, seed=task.procedure.seed)).stack),)
 
+    tried = any(event.action is task.ask.action for event in task.procedure.events)
+    tags = _describe(kind, task.key, "look-alike" if tried else "random")
     return EvalItem(
-        task.case, task.key, tags=_describe(task.key.kind, task.key.text), foreign=draw_foreign,
+        task.case, task.key, tags=tags, foreign=draw_foreign,
         build_oracle=lambda card: build_procedure_oracle(task.procedure, task.ask, card),
     )  # fmt: skip
 
@@ -71,14 +80,17 @@ def _build_volume(recipe: BodyRecipe, seed: int, kind: str) -> EvalItem:
         other = draw_body(seed + _FOREIGN)
         return (replace(study, stack=build_lazy_body(replace(other, seed=task.body.seed, grid=task.body.grid)).stack),)
 
+    tags = _describe(kind, task.key, "co-occurring" if task.body.lesions else "random")
     return EvalItem(
-        task.case, task.key, tags=_describe(task.key.kind, task.key.text), foreign=draw_foreign,
+        task.case, task.key, tags=tags, foreign=draw_foreign,
         build_oracle=lambda card: build_body_oracle(task.body, task.ask, card),
     )  # fmt: skip
 
 
-def _describe(kind: ResultKind, text: str) -> dict[str, str]:
-    return {"negative": "random"} if kind is ResultKind.YES_NO and text == "no" else {}
+def _describe(asked: str, key: AnswerKey, negative: str) -> dict[str, str]:
+    absent = key.kind is ResultKind.YES_NO and key.text == "no"
+    needs = {"asked": asked, "needs-tool": "yes" if key.least_calls else "no"}
+    return {**needs, **({"negative": negative} if absent else {})}
 
 
 _WHEN = (ProcedureKind.WHEN,)
@@ -105,19 +117,34 @@ _VARIANTS = {
 
 
 def _open(options: BenchOptions, parts: Sequence[_Part], offset: int) -> OpenedBenchmark:
-    wanted = _VARIANTS.get(options.variant)
-    chosen = [part for part in parts if wanted is None or part.name in wanted]
+    check_range(options)
     n = options.count or _USUAL
     first = _FIRST + options.seed * SEEDS_APART + offset
+    sources = _list_sources(options.variant, range(first, first + n), parts)
+    return OpenedBenchmark(sources, compute_revision(sources), (describe_seeds(options, first, n),))
+
+
+def list_training(variant: str, seeds: range) -> tuple[ItemSource, ...]:
+    """Questions of the same parts in the same turns from other seeds, for what learns.
+
+    Raises:
+        ValueError: If one of the seeds may be of a benchmark.
+    """
+    if seeds.stop > FIRST_SEED:
+        raise ValueError(f"Seeds {seeds.start} to {seeds.stop - 1} reach those of benchmarks, from {FIRST_SEED} on.")
+    return _list_sources(variant, seeds, _PARTS)
+
+
+def _list_sources(variant: str, seeds: range, parts: Sequence[_Part]) -> tuple[ItemSource, ...]:
+    wanted = _VARIANTS.get(variant)
+    chosen = [part for part in parts if wanted is None or part.name in wanted]
     sources = []
-    for index in range(n):
+    for index, seed in enumerate(seeds):
         part = chosen[index % len(chosen)]
         kind = part.kinds[(index // len(chosen)) % len(part.kinds)]
-        name = f"{kind.value}-{first + index}"
-        sources.append(ItemSource(name, partial(part.build, first + index, kind.value), tags={"part": part.name}))
-    drawn = [sources[0].build().case.question, sources[0].build().key.text]
-    revision = compute_revision([source.name for source in sources], *drawn)
-    return OpenedBenchmark(tuple(sources), revision, (describe_seeds(first, n),))
+        build = partial(part.build, seed, kind.value)
+        sources.append(ItemSource(f"{kind.value}-{seed}", build, tags={"part": part.name}))
+    return tuple(sources)
 
 
 BENCHMARKS = (

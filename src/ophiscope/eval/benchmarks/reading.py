@@ -1,129 +1,38 @@
-"""Tables of benchmarks, read as they are published: a field that is missing or odd is an error, never a guess."""
+"""Fields of benchmarks, read as they are published: one that is missing or odd is an error, never a guess."""
 
 import ast
-import csv
-import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from ophiscope.errors import WrongInput
 from ophiscope.eval.rows import FileMedium, Medium, PackedMedium
 from ophiscope.metrics.answers import normalise
+from ophiscope.metrics.overlap import BoxXyxy
 
 __all__ = [
     "MOST_OPTIONS",
+    "Fields",
     "check_options",
     "check_options_answer",
-    "find_file",
+    "choose_lettered",
     "list_media",
+    "name_content",
     "need",
+    "need_alias",
     "need_text",
+    "parse_box",
     "parse_listed",
     "parse_span",
-    "read_csv",
-    "read_json",
-    "read_jsonl",
-    "read_parquet",
     "tidy_answer",
 ]
 
 MOST_OPTIONS = 26
 """As many as there are letters."""
 Fields = Mapping[str, Any]
-
-
-def find_file(folder: Path, *names: str) -> Path:
-    """The first of ``names`` (patterns) that is in the folder.
-
-    Raises:
-        WrongInput: If none is.
-    """
-    if folder.is_file():
-        return folder
-    for name in names:
-        found = sorted(path for path in folder.glob(name) if path.is_file())
-        if found:
-            return found[0]
-    raise WrongInput(f"{folder} holds none of {', '.join(names)}; look whether this is the benchmark's folder.")
-
-
-def read_json(path: Path) -> list[dict[str, Any]]:
-    """A file that holds one list of objects.
-
-    Raises:
-        WrongInput: If it does not.
-    """
-    try:
-        content = json.loads(path.read_text("utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise WrongInput(f"{path.name} cannot be read as JSON: {error}.") from error
-    if isinstance(content, dict):  # some sets are one object of lists, or of objects by their ids
-        content = next((value for value in content.values() if isinstance(value, list)), list(content.values()))
-    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise WrongInput(f"{path.name} must hold a list of objects.")
-    return content
-
-
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """A file with one object on each line.
-
-    Raises:
-        WrongInput: If a line is none.
-    """
-    rows = []
-    try:
-        lines = path.read_text("utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise WrongInput(f"{path.name} cannot be read: {error}.") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise WrongInput(f"{path.name}, line {number} is no JSON: {error}.") from error
-        if not isinstance(row, dict):
-            raise WrongInput(f"{path.name}, line {number} is no object.")
-        rows.append(row)
-    return rows
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    """A table with a head line.
-
-    Raises:
-        WrongInput: If it cannot be read, or a line has more cells than the head.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise WrongInput(f"{path.name} cannot be read as CSV: {error}.") from error
-    for number, row in enumerate(rows, start=2):
-        if None in row:
-            raise WrongInput(f"{path.name}, line {number} has more cells than the head names.")
-    return [{name: value or "" for name, value in row.items()} for row in rows]
-
-
-def read_parquet(folder: Path, *patterns: str) -> list[dict[str, Any]]:
-    """All rows of the parquet files that match, in the order of their names; pictures stay packed.
-
-    Raises:
-        WrongInput: If there are none, or pyarrow is not installed.
-    """
-    try:
-        from pyarrow import parquet
-    except ImportError as error:
-        raise WrongInput("Parquet files need pyarrow; install ophiscope[data].") from error
-    paths = [folder] if folder.is_file() else []
-    for pattern in patterns:
-        paths = paths or sorted(folder.glob(pattern))
-    if not paths:
-        raise WrongInput(f"{folder} holds none of {', '.join(patterns)}; look whether this is the benchmark's folder.")
-    return [row for path in paths for row in parquet.read_table(path).to_pylist()]
 
 
 def need(row: Fields, name: str, where: str) -> Any:
@@ -135,6 +44,18 @@ def need(row: Fields, name: str, where: str) -> Any:
     if name not in row or row[name] is None:
         raise WrongInput(f"{where} has no {name!r}; it has {', '.join(sorted(map(str, row)))}.")
     return row[name]
+
+
+def need_alias(row: Fields, names: Sequence[str], where: str) -> str:
+    """The first of ``names`` that the row has, of a field that copies of a set call differently.
+
+    Raises:
+        WrongInput: If it has none of them.
+    """
+    for name in names:
+        if row.get(name) is not None:
+            return name
+    raise WrongInput(f"{where} has none of {', '.join(names)}; it has {', '.join(sorted(map(str, row)))}.")
 
 
 def need_text(row: Fields, name: str, where: str) -> str:
@@ -174,6 +95,8 @@ def check_options_answer(answer: str, options: Sequence[str], where: str) -> str
         WrongInput: If it names none, or its text and its letter name two.
     """
     plain = answer.strip()
+    if plain in options:
+        return plain
     same = [option for option in options if normalise(option) == normalise(plain)]
     if len(same) == 1:
         return same[0]
@@ -181,6 +104,39 @@ def check_options_answer(answer: str, options: Sequence[str], where: str) -> str
     if len(letter) == 1 and 0 <= ord(letter) - ord("A") < len(options):
         return options[ord(letter) - ord("A")]
     raise WrongInput(f"{where}: the answer {answer!r} is none of the options {list(options)}.")
+
+
+def choose_lettered(letter: str, options: Sequence[str], where: str) -> str:
+    """The option of a letter, of a set that answers by letters alone.
+
+    Raises:
+        WrongInput: If there is none.
+    """
+    if not options:
+        raise WrongInput(f"{where} has an answer by letter, {letter!r}, and no options.")
+    index = ord(letter) - ord("A") if len(letter) == 1 else -1
+    if not 0 <= index < len(options):
+        last = chr(ord("A") + len(options) - 1)
+        raise WrongInput(f"{where}: the answer is {letter!r}; a letter from A to {last} is needed.")
+    return options[index]
+
+
+def parse_box(value: Any, where: str) -> BoxXyxy:
+    """A box ``x0, y0, x1, y1`` in pixels.
+
+    Raises:
+        WrongInput: If it is none: reversed, empty, negative, or not four numbers.
+    """
+    try:
+        x0, y0, x1, y1 = (float(number) for number in value)
+    except (TypeError, ValueError) as error:
+        raise WrongInput(f"{where}: the box is {value!r}; four numbers x0, y0, x1, y1 are needed.") from error
+    if not (0 <= x0 < x1 < math.inf and 0 <= y0 < y1 < math.inf):
+        raise WrongInput(
+            f"{where}: the box {value!r} is empty, negative or reversed; x0 < x1 and y0 < y1 are needed (not width and "
+            "height)."
+        )
+    return x0, y0, x1, y1
 
 
 def parse_listed(text: Any, where: str) -> list[str]:
@@ -214,12 +170,14 @@ def _parse_time(text: str) -> float | None:
 
 
 def parse_span(value: Any, where: str) -> tuple[float, float]:
-    """Two times: numbers of seconds, or ``mm:ss`` and ``hh:mm:ss``.
+    """Two times: numbers of seconds, or ``mm:ss`` and ``hh:mm:ss``; as a list, a list in a list, or ``start-end``.
 
     Raises:
         WrongInput: If they are not, are not finite, or are not in order.
     """
-    ends = value if isinstance(value, list | tuple) else ()
+    ends = value.split("-") if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
+    if len(ends) == 1 and isinstance(ends[0], list | tuple):
+        ends = ends[0]
     times = [_parse_time(str(end)) for end in ends]
     if len(times) != 2 or times[0] is None or times[1] is None or not all(math.isfinite(t or 0.0) for t in times):
         raise WrongInput(f"{where}: {value!r} is no stretch of time; [start, end] in seconds or mm:ss is needed.")
@@ -229,8 +187,8 @@ def parse_span(value: Any, where: str) -> tuple[float, float]:
 
 
 def tidy_answer(text: str) -> str:
-    """Without space around it and without its final dot."""
-    return text.strip().rstrip(".").strip()
+    """Without space around it, runs of space and a final dot."""
+    return " ".join(text.split()).rstrip(".").strip()
 
 
 def list_media(value: Any, name: str, folder: Path, where: str) -> tuple[Medium, ...]:
@@ -245,7 +203,7 @@ def list_media(value: Any, name: str, folder: Path, where: str) -> tuple[Medium,
         if isinstance(entry, str) and entry.strip():
             media.append(FileMedium(folder, entry.strip()))
         elif isinstance(entry, Mapping) and isinstance(entry.get("bytes"), bytes):
-            label = str(entry.get("path") or f"{name}-{index + 1}.png")
+            label = str(entry.get("path") or f"{name}-{index + 1}-{_digest(entry['bytes'])}.png")
             media.append(PackedMedium(Path(label).name, _give(entry["bytes"])))
         else:
             raise WrongInput(f"{where}: {entry!r} is no picture; a path or a packed picture is needed.")
@@ -254,11 +212,14 @@ def list_media(value: Any, name: str, folder: Path, where: str) -> tuple[Medium,
     return tuple(media)
 
 
+def name_content(medium: Medium) -> str:
+    """What tells a picture from others: its content where it is packed, as names in tables may be numbers of rows."""
+    return _digest(medium.read()) if isinstance(medium, PackedMedium) else medium.name
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]
+
+
 def _give(content: bytes) -> Callable[[], bytes]:
     return lambda: content
-
-
-def number_rows(rows: Sequence[Fields], what: str) -> Iterator[tuple[str, Fields]]:
-    """Each row with what a message calls it."""
-    for number, row in enumerate(rows, start=1):
-        yield f"{what}, row {number}", row

@@ -5,7 +5,22 @@ from typing import NamedTuple
 
 from ophiscope.errors import WrongInput
 from ophiscope.eval.benchmark import Benchmark
-from ophiscope.eval.benchmarks import phantom_image, phantom_video, seg_pack, vqa_rad
+from ophiscope.eval.benchmarks import (
+    clinvideo_proxy,
+    medground,
+    medsegbench,
+    medxpertqa_mm,
+    mmmu_hm,
+    omnimedvqa,
+    path_vqa,
+    phantom_image,
+    phantom_video,
+    seg_pack,
+    slake,
+    svu_31k,
+    u_mrg,
+    vqa_rad,
+)
 from ophiscope.eval.own_questions import SUFFIXES, build_own
 from ophiscope.tools.registry import Registry
 
@@ -13,7 +28,17 @@ __all__ = ["BENCHMARKS", "Found", "find_benchmark"]
 
 _BUILT_IN = (
     vqa_rad.BENCHMARK,
+    slake.BENCHMARK,
+    path_vqa.BENCHMARK,
+    omnimedvqa.BENCHMARK,
+    mmmu_hm.BENCHMARK,
+    medxpertqa_mm.BENCHMARK,
+    medsegbench.BENCHMARK,
+    u_mrg.BENCHMARK,
+    medground.BENCHMARK,
     seg_pack.BENCHMARK,
+    svu_31k.BENCHMARK,
+    clinvideo_proxy.BENCHMARK,
     *phantom_image.BENCHMARKS,
     *phantom_video.BENCHMARKS,
 )

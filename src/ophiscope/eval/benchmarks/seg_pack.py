@@ -2,18 +2,21 @@
 
 Variants: ``mask`` (the usual: outline by name), ``box``, and ``presence``: for each picture one target that is there
 and up to three that are not (drawn at random, the most frequent of all, and one that comes with the same kind of
-picture), so that a model which says yes to what often occurs shows.
+picture: the other sort of breast tumor), so that a model which says yes to what often occurs shows. What is absent must
+surely be: a picture through a microscope is not asked for nuclei, membranes, tumors or lesions, which its tissue might
+have.
 """
 
 from collections import Counter
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from ophiscope.core.result import ResultKind
 from ophiscope.errors import WrongInput
 from ophiscope.eval.benchmark import Benchmark, BenchOptions, OpenedBenchmark
-from ophiscope.eval.benchmarks.reading import find_file, need, need_text, number_rows, read_jsonl
+from ophiscope.eval.benchmarks.reading import need, need_text
+from ophiscope.eval.benchmarks.tables import find_file, number_rows, read_jsonl
 from ophiscope.eval.rows import FileMedium, Row, open_rows
 
 __all__ = ["BENCHMARK"]
@@ -21,6 +24,10 @@ __all__ = ["BENCHMARK"]
 _SEED = 41
 _SURFACES = ("nuclei", "vessels", "membrane")
 """Targets that are many or everywhere: a box says nothing about them."""
+_OF_TISSUE = ("nuclei", "membrane", "tumor", "lesion", "polyp")
+"""What tissue of any organ might show under a microscope."""
+_BENIGN, _MALIGNANT = "benign breast tumor", "malignant breast tumor"
+_EITHER = ((_BENIGN, _MALIGNANT), (_MALIGNANT, _BENIGN))
 
 
 def _open(options: BenchOptions) -> OpenedBenchmark:
@@ -32,7 +39,8 @@ def _open(options: BenchOptions) -> OpenedBenchmark:
         raise WrongInput(f"{index} holds no test row with a human mask.")
     folder = index.parent
     if options.variant == "presence":
-        return open_rows(_pose_presence(test, folder), ("Absent targets are of other organs, so surely absent.",))
+        notes = ("Absent targets are of other organs, or the other sort of tumor.",)
+        return open_rows(_pose_presence(test, folder), notes)
     boxed = options.variant == "box"
     rows = [
         _pose_place(row, where, folder, boxed=boxed)
@@ -73,18 +81,17 @@ def _pose_presence(test: list[tuple[str, Any]], folder: Any) -> list[Row]:
     for where, row in test:
         by_image.setdefault(need_text(row, "image", where), []).append(row)
     sites = {str(row["target"]): str(row["site"]) for _, row in test}
-    modalities = {str(row["target"]): str(row["modality"]) for _, row in test}
     rng = np.random.default_rng(_SEED)
     rows = []
     for image, members in by_image.items():
-        site, modality = str(members[0]["site"]), str(members[0]["modality"])
-        away = sorted(target for target in frequent if sites[target] != site)
+        away = sorted(target for target in frequent if _is_surely_absent(target, sites[target], members[0]))
         absent = {"random": away[int(rng.integers(len(away)))]} if away else {}
         if away:
             absent["frequent"] = max(away, key=lambda target: (frequent[target], target))
-        alike = [target for target in away if modalities[target] == modality or "microscopy" in modality]
+        shown = {str(row["target"]) for row in members}
+        alike = [other for sort, other in _EITHER if sort in shown and other not in shown]
         if alike:
-            absent["co-occurring"] = alike[int(rng.integers(len(alike)))]
+            absent["co-occurring"] = alike[0]
         rows.append(_ask(image, str(members[0]["target"]), folder, tags=_tag(members[0])))
         told: set[str] = set()
         for kind, target in absent.items():
@@ -93,6 +100,14 @@ def _pose_presence(test: list[tuple[str, Any]], folder: Any) -> list[Row]:
                 tags = _tag(members[0]) | {"target": target}
                 rows.append(_ask(image, target, folder, tags=tags, negative=kind))
     return rows
+
+
+def _is_surely_absent(target: str, site: str, row: Any) -> bool:
+    """Whether a target of another organ cannot be in the picture."""
+    if site == str(row["site"]):
+        return False
+    through_microscope = any(word in str(row["modality"]) for word in ("microscopy", "pathology"))
+    return not (through_microscope and any(word in target for word in _OF_TISSUE))
 
 
 def _ask(image: str, target: str, folder: Any, *, tags: dict[str, str], negative: str = "") -> Row:
@@ -110,7 +125,7 @@ def _ask(image: str, target: str, folder: Any, *, tags: dict[str, str], negative
     )
 
 
-BENCHMARK = Benchmark(
+BENCHMARK: Final = Benchmark(
     name="seg-pack",
     about="targets outlined by name on real test pictures of six kinds, human masks",
     license="CC BY 4.0 and CC0, per source",

@@ -8,11 +8,9 @@ JSON stands a file of records, one line for each item, from which a run that was
 
 import argparse
 import json
-import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -20,6 +18,7 @@ from pydantic import BaseModel, ConfigDict
 from ophiscope.core.case import Case
 from ophiscope.core.chat import ChatModel
 from ophiscope.data.seg_pack import Split
+from ophiscope.eval.guessing import Guess, build_guesser
 from ophiscope.eval.items import ItemSource
 from ophiscope.eval.records import ItemRecord
 from ophiscope.eval.runner import run_items
@@ -72,13 +71,6 @@ class EvalReport(BaseModel):
     sets: dict[str, SetSummary]
 
 
-class Guess(NamedTuple):
-    """A question in the spelling that the best constant answers are counted by."""
-
-    words: str
-    options: tuple[str, ...]
-
-
 def list_sources(
     wanted: Sequence[str],
     n: int,
@@ -103,28 +95,6 @@ def list_sources(
         first = FIRST_TEST_SEED + (len(_SETS) + 3) * _STRIDE
         sources["named"] = list_named_sources(n, first_seed=first, pictures=pictures, segmenter=segmenter)
     return sources
-
-
-def spell_guess(question: str) -> Guess:
-    """Which questions count as the same: names of one of two lesions are one, and the order of options is none."""
-    head, _, listed = question.partition("Options: ")
-    words = re.sub(r"the (larger|smaller|left|right|upper|lower) lesion", "the lesion", head.split("Question: ")[-1])
-    options = tuple(sorted(re.sub(r"^[A-Z]\. ", "", option.strip()) for option in listed.split("|"))) if listed else ()
-    return Guess(" ".join(words.split()), options)
-
-
-def build_guesser(questions: Sequence[tuple[str, str]]) -> Callable[[str], str]:
-    """The best constant answer to every question, counted over ``(question, answer)`` pairs; else the commonest."""
-    table: dict[Guess, Counter[str]] = defaultdict(Counter)
-    for question, answer in questions:
-        table[spell_guess(question)][answer] += 1
-    overall: Counter[str] = Counter(answer for _, answer in questions)
-
-    def guess(question: str) -> str:
-        counts = table.get(spell_guess(question)) or overall
-        return max(sorted(counts), key=lambda answer: counts[answer])
-
-    return guess
 
 
 def _compute_chance(name: str, records: Sequence[ItemRecord]) -> list[bool]:
