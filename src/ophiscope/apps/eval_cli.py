@@ -39,10 +39,6 @@ def run(
     max_turns: Annotated[int, typer.Option(metavar="N", min=1, help="Replies of the model at most.")] = 8,
     max_reply_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Tokens of one reply at most.")] = 512,
     width: Annotated[int, typer.Option(metavar="N", min=1, max=1024, help="Episodes at once.")] = 16,
-    workers: Annotated[int, typer.Option(metavar="N", min=1, max=256, help="Processes.")] = 1,
-    ray: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="A Ray cluster (local starts one here) in their place.")
-    ] = None,
     traces: Annotated[
         int, typer.Option(metavar="N", min=0, help="Keep the traces of the N worst and N best answers.")
     ] = 12,
@@ -62,7 +58,7 @@ def run(
         "benchmark_seed": benchmark_seed, "count": count, "limit": limit, "offline": offline,
         "allow_egress": allow_egress,
     }  # fmt: skip
-    arguments = RunArguments(asked, out, intervene, baselines, width, workers, ray, traces, retry, json_)
+    arguments = RunArguments(asked, out, intervene, baselines, width, traces, retry, json_)
     raise typer.Exit(run_evaluation(arguments))
 
 

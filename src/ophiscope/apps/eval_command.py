@@ -10,15 +10,18 @@ from pydantic import ValidationError
 
 from ophiscope.agent.offline import offline as offline_block
 from ophiscope.apps.eval_page import write_eval_page
+from ophiscope.apps.report import write_report as write_trace_report
 from ophiscope.apps.terminal import print_json, print_lines, render_plain
 from ophiscope.errors import DiskFailed, WrongInput
 from ophiscope.eval.arm import AS_IS
 from ophiscope.eval.comparison import Comparison, compare_runs
 from ophiscope.eval.reporting.assemble import EvalReport, build_report
 from ophiscope.eval.reporting.markdown import render_markdown, render_number
-from ophiscope.eval.run import RunOptions, run_arm
+from ophiscope.eval.run import TRACES, RunOptions, run_arm
 from ophiscope.eval.run_about import write_about
 from ophiscope.eval.run_spec import RunSpec
+from ophiscope.ledger.read import read_trace
+from ophiscope.ledger.verify import verify
 from ophiscope.recipes.evaluation import find_arms, list_everything, open_evaluation
 
 __all__ = ["RunArguments", "run_comparison", "run_evaluation", "run_list", "run_report"]
@@ -33,8 +36,6 @@ class RunArguments(NamedTuple):
     intervene: str
     baselines: str
     width: int
-    workers: int
-    ray: str | None
     traces: int
     retry: bool
     as_json: bool
@@ -99,6 +100,10 @@ def _write_report(report: EvalReport, folder: Path) -> None:
         (folder / "report.md").write_text(render_markdown(report), "utf-8")
     except OSError as error:
         raise DiskFailed(f"The report could not be written to {folder}: {error.strerror}.") from error
+    for case in (*report.worst, *report.best):
+        if case.trace is not None:
+            trace = folder / TRACES / case.trace
+            write_trace_report(read_trace(trace), verify(trace), trace.with_name(f"{trace.name}.html"))
     write_eval_page(report, folder)
 
 
